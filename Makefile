@@ -1,0 +1,51 @@
+# vireo. `make help` lists the targets; what takes more than three lines is a script in .ci/.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+export GOTOOLCHAIN := auto
+export CGO_ENABLED ?= 1
+
+GO       := .ci/go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+PREFIX   ?= /usr
+DESTDIR  ?=
+
+.PHONY: help deps build proto lint test test-long demo fresh install verify-units clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing of .ci/packages and a Go toolchain (apt-get, as root)
+	@.ci/deps
+
+build: ## build vireo, vireo-manager, vireo-agent and vireo-lab into bin/
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+proto: ## generate the Go code of the messages (committed)
+	@.ci/proto
+
+lint: ## gofmt, go vet, staticcheck, and generated code up to date
+	@.ci/lint
+
+test: deps build ## unit tests with the race detector and end-to-end tests on a real lab
+	@.ci/test
+
+test-long: deps build ## make test, and what takes longer than twenty minutes
+	@VIREO_LONG=1 .ci/test
+
+demo: deps build ## a failing disk empties its host, live in the terminal (KEEP=1 leaves the lab up)
+	bin/vireo-lab demo
+
+fresh: ## make demo and make test in a fresh Debian 12 chroot (as root, needs debootstrap)
+	@.ci/fresh
+
+install: build ## install programs, units and configuration into $(DESTDIR)$(PREFIX)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' .ci/install
+
+verify-units: ## check the systemd units as installed
+	@.ci/verify-units
+
+clean: ## remove what was built
+	rm -rf bin .cache
