@@ -3930,6 +3930,59 @@ func (*RemoveHostResponse) Descriptor() ([]byte, []int) {
 	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{57}
 }
 
+// Refusal is the detail of every error that the manager itself gives.
+type Refusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // input, not_found, permission, claim, policy, unavailable, failed
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *Refusal) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Refusal) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 var File_manager_api_v1_manager_proto protoreflect.FileDescriptor
 
 const file_manager_api_v1_manager_proto_rawDesc = "" +
@@ -4262,7 +4315,10 @@ const file_manager_api_v1_manager_proto_rawDesc = "" +
 	"\x11RemoveHostRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x14\n" +
-	"\x12RemoveHostResponse2\x8a\x0f\n" +
+	"\x12RemoveHostResponse\"1\n" +
+	"\aRefusal\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text2\x8a\x0f\n" +
 	"\x0eManagerService\x12T\n" +
 	"\tListHosts\x12\".vireo.manager.v1.ListHostsRequest\x1a#.vireo.manager.v1.ListHostsResponse\x12N\n" +
 	"\aGetHost\x12 .vireo.manager.v1.GetHostRequest\x1a!.vireo.manager.v1.GetHostResponse\x12Z\n" +
@@ -4301,7 +4357,7 @@ func file_manager_api_v1_manager_proto_rawDescGZIP() []byte {
 	return file_manager_api_v1_manager_proto_rawDescData
 }
 
-var file_manager_api_v1_manager_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_manager_api_v1_manager_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_manager_api_v1_manager_proto_goTypes = []any{
 	(*Host)(nil),                    // 0: vireo.manager.v1.Host
 	(*Dependency)(nil),              // 1: vireo.manager.v1.Dependency
@@ -4361,17 +4417,18 @@ var file_manager_api_v1_manager_proto_goTypes = []any{
 	(*CreateTokenResponse)(nil),     // 55: vireo.manager.v1.CreateTokenResponse
 	(*RemoveHostRequest)(nil),       // 56: vireo.manager.v1.RemoveHostRequest
 	(*RemoveHostResponse)(nil),      // 57: vireo.manager.v1.RemoveHostResponse
-	(*timestamppb.Timestamp)(nil),   // 58: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 59: google.protobuf.Duration
+	(*Refusal)(nil),                 // 58: vireo.manager.v1.Refusal
+	(*timestamppb.Timestamp)(nil),   // 59: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
 }
 var file_manager_api_v1_manager_proto_depIdxs = []int32{
-	58, // 0: vireo.manager.v1.Host.state_since:type_name -> google.protobuf.Timestamp
-	58, // 1: vireo.manager.v1.Host.last_report:type_name -> google.protobuf.Timestamp
+	59, // 0: vireo.manager.v1.Host.state_since:type_name -> google.protobuf.Timestamp
+	59, // 1: vireo.manager.v1.Host.last_report:type_name -> google.protobuf.Timestamp
 	2,  // 2: vireo.manager.v1.Host.risk:type_name -> vireo.manager.v1.Score
 	1,  // 3: vireo.manager.v1.Host.dependencies:type_name -> vireo.manager.v1.Dependency
 	4,  // 4: vireo.manager.v1.Host.components:type_name -> vireo.manager.v1.ComponentRisk
-	58, // 5: vireo.manager.v1.Score.at:type_name -> google.protobuf.Timestamp
-	58, // 6: vireo.manager.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	59, // 5: vireo.manager.v1.Score.at:type_name -> google.protobuf.Timestamp
+	59, // 6: vireo.manager.v1.Reason.since:type_name -> google.protobuf.Timestamp
 	2,  // 7: vireo.manager.v1.ComponentRisk.score:type_name -> vireo.manager.v1.Score
 	3,  // 8: vireo.manager.v1.ComponentRisk.reasons:type_name -> vireo.manager.v1.Reason
 	0,  // 9: vireo.manager.v1.ListHostsResponse.hosts:type_name -> vireo.manager.v1.Host
@@ -4380,28 +4437,28 @@ var file_manager_api_v1_manager_proto_depIdxs = []int32{
 	32, // 12: vireo.manager.v1.GetHostResponse.events:type_name -> vireo.manager.v1.Event
 	12, // 13: vireo.manager.v1.DomainRow.claim:type_name -> vireo.manager.v1.Claim
 	9,  // 14: vireo.manager.v1.ListDomainsResponse.domains:type_name -> vireo.manager.v1.DomainRow
-	58, // 15: vireo.manager.v1.Claim.seen:type_name -> google.protobuf.Timestamp
-	58, // 16: vireo.manager.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	59, // 15: vireo.manager.v1.Claim.seen:type_name -> google.protobuf.Timestamp
+	59, // 16: vireo.manager.v1.Claim.since:type_name -> google.protobuf.Timestamp
 	12, // 17: vireo.manager.v1.ListClaimsResponse.claims:type_name -> vireo.manager.v1.Claim
 	4,  // 18: vireo.manager.v1.ListRiskResponse.components:type_name -> vireo.manager.v1.ComponentRisk
-	58, // 19: vireo.manager.v1.Migration.started:type_name -> google.protobuf.Timestamp
-	58, // 20: vireo.manager.v1.Migration.ended:type_name -> google.protobuf.Timestamp
+	59, // 19: vireo.manager.v1.Migration.started:type_name -> google.protobuf.Timestamp
+	59, // 20: vireo.manager.v1.Migration.ended:type_name -> google.protobuf.Timestamp
 	18, // 21: vireo.manager.v1.Migration.progress:type_name -> vireo.manager.v1.Progress
 	19, // 22: vireo.manager.v1.Migration.downtime:type_name -> vireo.manager.v1.Downtime
 	20, // 23: vireo.manager.v1.Migration.steps:type_name -> vireo.manager.v1.Step
-	59, // 24: vireo.manager.v1.Downtime.total:type_name -> google.protobuf.Duration
-	59, // 25: vireo.manager.v1.Downtime.switch:type_name -> google.protobuf.Duration
-	59, // 26: vireo.manager.v1.Downtime.source_exit:type_name -> google.protobuf.Duration
-	59, // 27: vireo.manager.v1.Downtime.handover:type_name -> google.protobuf.Duration
-	58, // 28: vireo.manager.v1.Step.at:type_name -> google.protobuf.Timestamp
+	60, // 24: vireo.manager.v1.Downtime.total:type_name -> google.protobuf.Duration
+	60, // 25: vireo.manager.v1.Downtime.switch:type_name -> google.protobuf.Duration
+	60, // 26: vireo.manager.v1.Downtime.source_exit:type_name -> google.protobuf.Duration
+	60, // 27: vireo.manager.v1.Downtime.handover:type_name -> google.protobuf.Duration
+	59, // 28: vireo.manager.v1.Step.at:type_name -> google.protobuf.Timestamp
 	17, // 29: vireo.manager.v1.ListMigrationsResponse.migrations:type_name -> vireo.manager.v1.Migration
 	17, // 30: vireo.manager.v1.GetMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
-	58, // 31: vireo.manager.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	59, // 31: vireo.manager.v1.Decision.at:type_name -> google.protobuf.Timestamp
 	2,  // 32: vireo.manager.v1.Decision.risk:type_name -> vireo.manager.v1.Score
 	3,  // 33: vireo.manager.v1.Decision.reasons:type_name -> vireo.manager.v1.Reason
 	26, // 34: vireo.manager.v1.Decision.placements:type_name -> vireo.manager.v1.Placement
 	27, // 35: vireo.manager.v1.Placement.rejected:type_name -> vireo.manager.v1.Rejected
-	59, // 36: vireo.manager.v1.Placement.estimate:type_name -> google.protobuf.Duration
+	60, // 36: vireo.manager.v1.Placement.estimate:type_name -> google.protobuf.Duration
 	25, // 37: vireo.manager.v1.ListDecisionsResponse.decisions:type_name -> vireo.manager.v1.Decision
 	0,  // 38: vireo.manager.v1.ExplainResponse.host:type_name -> vireo.manager.v1.Host
 	9,  // 39: vireo.manager.v1.ExplainResponse.domain:type_name -> vireo.manager.v1.DomainRow
@@ -4410,19 +4467,19 @@ var file_manager_api_v1_manager_proto_depIdxs = []int32{
 	4,  // 42: vireo.manager.v1.ExplainResponse.components:type_name -> vireo.manager.v1.ComponentRisk
 	32, // 43: vireo.manager.v1.ExplainResponse.events:type_name -> vireo.manager.v1.Event
 	26, // 44: vireo.manager.v1.ExplainResponse.placement:type_name -> vireo.manager.v1.Placement
-	58, // 45: vireo.manager.v1.Event.at:type_name -> google.protobuf.Timestamp
-	58, // 46: vireo.manager.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	59, // 45: vireo.manager.v1.Event.at:type_name -> google.protobuf.Timestamp
+	59, // 46: vireo.manager.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	26, // 47: vireo.manager.v1.PlanEvacuationResponse.placements:type_name -> vireo.manager.v1.Placement
-	59, // 48: vireo.manager.v1.PlanEvacuationResponse.estimate:type_name -> google.protobuf.Duration
+	60, // 48: vireo.manager.v1.PlanEvacuationResponse.estimate:type_name -> google.protobuf.Duration
 	26, // 49: vireo.manager.v1.EvacuateHostResponse.placements:type_name -> vireo.manager.v1.Placement
 	0,  // 50: vireo.manager.v1.ReturnHostResponse.host:type_name -> vireo.manager.v1.Host
 	17, // 51: vireo.manager.v1.AbortMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
 	25, // 52: vireo.manager.v1.ResolveDecisionResponse.decision:type_name -> vireo.manager.v1.Decision
 	49, // 53: vireo.manager.v1.ImportReadingsRequest.readings:type_name -> vireo.manager.v1.ImportedReading
-	58, // 54: vireo.manager.v1.ImportedReading.observed_at:type_name -> google.protobuf.Timestamp
+	59, // 54: vireo.manager.v1.ImportedReading.observed_at:type_name -> google.protobuf.Timestamp
 	53, // 55: vireo.manager.v1.VirshResponse.outputs:type_name -> vireo.manager.v1.VirshOutput
-	59, // 56: vireo.manager.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	58, // 57: vireo.manager.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	60, // 56: vireo.manager.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	59, // 57: vireo.manager.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
 	5,  // 58: vireo.manager.v1.ManagerService.ListHosts:input_type -> vireo.manager.v1.ListHostsRequest
 	7,  // 59: vireo.manager.v1.ManagerService.GetHost:input_type -> vireo.manager.v1.GetHostRequest
 	10, // 60: vireo.manager.v1.ManagerService.ListDomains:input_type -> vireo.manager.v1.ListDomainsRequest
@@ -4490,7 +4547,7 @@ func file_manager_api_v1_manager_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manager_api_v1_manager_proto_rawDesc), len(file_manager_api_v1_manager_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
