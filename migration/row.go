@@ -49,6 +49,7 @@ type Row struct {
 	State      State
 	Switchover Switchover
 	Epoch      uint64 // of the claim in transferring; 0 while planned
+	SourceBoot string // boot id of the source when the claim was written
 
 	Before  Before
 	Options Options
