@@ -82,6 +82,7 @@ func (HookMode) EnumDescriptor() ([]byte, []int) {
 type DomainState int32
 
 const (
+	// Nobody knows right now: the process has ended, and how it ended is being found out.
 	DomainState_DOMAIN_STATE_UNSPECIFIED DomainState = 0
 	// Neither process nor definition here.
 	DomainState_DOMAIN_STATE_NONE    DomainState = 1
@@ -1732,7 +1733,9 @@ type Domain struct {
 	CompleteAt *timestamppb.Timestamp `protobuf:"bytes,35,opt,name=complete_at,json=completeAt,proto3" json:"complete_at,omitempty"`
 	ResumedAt  *timestamppb.Timestamp `protobuf:"bytes,36,opt,name=resumed_at,json=resumedAt,proto3" json:"resumed_at,omitempty"`
 	// Things that a move would lose or that block it, named: "blockjob on vda", "hostdev", …
-	Blockers      []string `protobuf:"bytes,37,rep,name=blockers,proto3" json:"blockers,omitempty"`
+	Blockers []string `protobuf:"bytes,37,rep,name=blockers,proto3" json:"blockers,omitempty"`
+	// Source, from the beginning of the attempt: the definition as it was before; empty for a transient domain.
+	Definition    string `protobuf:"bytes,38,opt,name=definition,proto3" json:"definition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2024,6 +2027,13 @@ func (x *Domain) GetBlockers() []string {
 		return x.Blockers
 	}
 	return nil
+}
+
+func (x *Domain) GetDefinition() string {
+	if x != nil {
+		return x.Definition
+	}
+	return ""
 }
 
 type Job struct {
@@ -2854,8 +2864,10 @@ func (*Release) Descriptor() ([]byte, []int) {
 type Prepare struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
-	// The domain as the source will send it (migratable XML).
-	Xml           string `protobuf:"bytes,2,opt,name=xml,proto3" json:"xml,omitempty"`
+	// The domain as the source will send it (migratable XML); may be empty.
+	Xml string `protobuf:"bytes,2,opt,name=xml,proto3" json:"xml,omitempty"`
+	// The domain as the source last reported it: what the target is checked against.
+	Domain        *Domain `protobuf:"bytes,3,opt,name=domain,proto3" json:"domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2902,6 +2914,13 @@ func (x *Prepare) GetXml() string {
 		return x.Xml
 	}
 	return ""
+}
+
+func (x *Prepare) GetDomain() *Domain {
+	if x != nil {
+		return x.Domain
+	}
+	return nil
 }
 
 // Move starts the attempt on the source.
@@ -3179,9 +3198,11 @@ func (*DestroyOwn) Descriptor() ([]byte, []int) {
 
 // Settle makes the definition follow the claim: here it stays, with autostart as given, or goes.
 type Settle struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keep          bool                   `protobuf:"varint,1,opt,name=keep,proto3" json:"keep,omitempty"`
-	Autostart     bool                   `protobuf:"varint,2,opt,name=autostart,proto3" json:"autostart,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Keep      bool                   `protobuf:"varint,1,opt,name=keep,proto3" json:"keep,omitempty"`
+	Autostart bool                   `protobuf:"varint,2,opt,name=autostart,proto3" json:"autostart,omitempty"`
+	// What to define where it stays and is not defined; empty: nothing.
+	Definition    string `protobuf:"bytes,3,opt,name=definition,proto3" json:"definition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3228,6 +3249,13 @@ func (x *Settle) GetAutostart() bool {
 		return x.Autostart
 	}
 	return false
+}
+
+func (x *Settle) GetDefinition() string {
+	if x != nil {
+		return x.Definition
+	}
+	return ""
 }
 
 // Abort asks libvirt to end the attempt's job. What is true afterwards decides.
@@ -3655,7 +3683,7 @@ const file_agent_wire_v1_agent_proto_rawDesc = "" +
 	" \x01(\tR\vqemuVersion\x12\x19\n" +
 	"\bpeer_uri\x18\v \x01(\tR\apeerUri\x12\x1f\n" +
 	"\vmigrate_uri\x18\f \x01(\tR\n" +
-	"migrateUri\"\xc7\n" +
+	"migrateUri\"\xe7\n" +
 	"\n" +
 	"\x06Domain\x12\x12\n" +
 	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x12\n" +
@@ -3703,7 +3731,10 @@ const file_agent_wire_v1_agent_proto_rawDesc = "" +
 	"completeAt\x129\n" +
 	"\n" +
 	"resumed_at\x18$ \x01(\v2\x1a.google.protobuf.TimestampR\tresumedAt\x12\x1a\n" +
-	"\bblockers\x18% \x03(\tR\bblockers\"\xae\x02\n" +
+	"\bblockers\x18% \x03(\tR\bblockers\x12\x1e\n" +
+	"\n" +
+	"definition\x18& \x01(\tR\n" +
+	"definition\"\xae\x02\n" +
 	"\x03Job\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12\x1d\n" +
 	"\n" +
@@ -3772,10 +3803,11 @@ const file_agent_wire_v1_agent_proto_rawDesc = "" +
 	"\arelease\x18\x14 \x01(\v2\x17.vireo.agent.v1.ReleaseH\x00R\areleaseB\x06\n" +
 	"\x04body\"\t\n" +
 	"\aConfirm\"\t\n" +
-	"\aRelease\"3\n" +
+	"\aRelease\"c\n" +
 	"\aPrepare\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x10\n" +
-	"\x03xml\x18\x02 \x01(\tR\x03xml\"\x8f\x03\n" +
+	"\x03xml\x18\x02 \x01(\tR\x03xml\x12.\n" +
+	"\x06domain\x18\x03 \x01(\v2\x16.vireo.agent.v1.DomainR\x06domain\"\x8f\x03\n" +
 	"\x04Move\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x19\n" +
 	"\bpeer_uri\x18\x02 \x01(\tR\apeerUri\x12\x1f\n" +
@@ -3799,10 +3831,13 @@ const file_agent_wire_v1_agent_proto_rawDesc = "" +
 	"\x04Void\"\v\n" +
 	"\tResumeOwn\"\f\n" +
 	"\n" +
-	"DestroyOwn\":\n" +
+	"DestroyOwn\"Z\n" +
 	"\x06Settle\x12\x12\n" +
 	"\x04keep\x18\x01 \x01(\bR\x04keep\x12\x1c\n" +
-	"\tautostart\x18\x02 \x01(\bR\tautostart\"\a\n" +
+	"\tautostart\x18\x02 \x01(\bR\tautostart\x12\x1e\n" +
+	"\n" +
+	"definition\x18\x03 \x01(\tR\n" +
+	"definition\"\a\n" +
 	"\x05Abort\"\x1d\n" +
 	"\vTakeNothing\x12\x0e\n" +
 	"\x02on\x18\x01 \x01(\bR\x02on\"n\n" +
@@ -4004,19 +4039,20 @@ var file_agent_wire_v1_agent_proto_depIdxs = []int32{
 	39, // 46: vireo.agent.v1.Order.abort:type_name -> vireo.agent.v1.Abort
 	40, // 47: vireo.agent.v1.Order.take_nothing:type_name -> vireo.agent.v1.TakeNothing
 	31, // 48: vireo.agent.v1.Order.release:type_name -> vireo.agent.v1.Release
-	9,  // 49: vireo.agent.v1.Move.switchover:type_name -> vireo.agent.v1.Switchover
-	45, // 50: vireo.agent.v1.Move.max_downtime:type_name -> google.protobuf.Duration
-	10, // 51: vireo.agent.v1.OrderResult.outcome:type_name -> vireo.agent.v1.Outcome
-	46, // 52: vireo.agent.v1.Note.at:type_name -> google.protobuf.Timestamp
-	11, // 53: vireo.agent.v1.AgentService.Enroll:input_type -> vireo.agent.v1.EnrollRequest
-	13, // 54: vireo.agent.v1.AgentService.Session:input_type -> vireo.agent.v1.AgentMessage
-	12, // 55: vireo.agent.v1.AgentService.Enroll:output_type -> vireo.agent.v1.EnrollResponse
-	14, // 56: vireo.agent.v1.AgentService.Session:output_type -> vireo.agent.v1.ManagerMessage
-	55, // [55:57] is the sub-list for method output_type
-	53, // [53:55] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	22, // 49: vireo.agent.v1.Prepare.domain:type_name -> vireo.agent.v1.Domain
+	9,  // 50: vireo.agent.v1.Move.switchover:type_name -> vireo.agent.v1.Switchover
+	45, // 51: vireo.agent.v1.Move.max_downtime:type_name -> google.protobuf.Duration
+	10, // 52: vireo.agent.v1.OrderResult.outcome:type_name -> vireo.agent.v1.Outcome
+	46, // 53: vireo.agent.v1.Note.at:type_name -> google.protobuf.Timestamp
+	11, // 54: vireo.agent.v1.AgentService.Enroll:input_type -> vireo.agent.v1.EnrollRequest
+	13, // 55: vireo.agent.v1.AgentService.Session:input_type -> vireo.agent.v1.AgentMessage
+	12, // 56: vireo.agent.v1.AgentService.Enroll:output_type -> vireo.agent.v1.EnrollResponse
+	14, // 57: vireo.agent.v1.AgentService.Session:output_type -> vireo.agent.v1.ManagerMessage
+	56, // [56:58] is the sub-list for method output_type
+	54, // [54:56] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_agent_wire_v1_agent_proto_init() }
