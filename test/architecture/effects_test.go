@@ -62,6 +62,9 @@ func TestEffectsEnterAtTheEdge(t *testing.T) {
 func TestAdaptersAreUsed(t *testing.T) {
 	_, used := brokenEffects(t, repository(t).root, adapters)
 	for i, a := range adapters {
+		if a.why == "" {
+			t.Errorf("%s may use %s, and nobody says why", a.path, a.kind)
+		}
 		if !used[i] {
 			t.Errorf("%s does not use %s: take it off the list of adapters", a.path, a.kind)
 		}
