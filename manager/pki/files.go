@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -100,7 +101,8 @@ func (i Issued) Write(dir, certName, keyName string) error {
 }
 
 // WriteFile writes a file so that, whatever happens, it is the old one or the
-// new one, whole and on disk.
+// new one, whole and on disk. Written by root it belongs to the directory's
+// owner: init is run by root, and the manager, which is not, reads the keys.
 func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -114,6 +116,17 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	}()
 	if err := f.Chmod(mode); err != nil {
 		return err
+	}
+	if os.Geteuid() == 0 {
+		dir, err := os.Stat(filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		if owner, ok := dir.Sys().(*syscall.Stat_t); ok {
+			if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+				return err
+			}
+		}
 	}
 	if _, err := f.Write(data); err != nil {
 		return err
