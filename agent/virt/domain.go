@@ -68,6 +68,7 @@ type Domain struct {
 	MaxMemoryKiB uint64
 	MemoryKiB    uint64
 	VCPUs        int
+	CPUTimeNS    uint64 // used by the process so far; grows while it runs
 
 	Config
 }

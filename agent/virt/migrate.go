@@ -1,9 +1,6 @@
 package virt
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // MigrateParams describes one peer-to-peer live migration.
 type MigrateParams struct {
@@ -44,29 +41,34 @@ type MigrateParams struct {
 	Unsafe bool
 }
 
-// Validate names the first thing that libvirt, or the protocol, would refuse.
+// Validate names the first thing that libvirt, or the protocol, would refuse;
+// the error is IsRefused.
 func (p MigrateParams) Validate() error {
 	switch {
 	case p.UUID == "":
-		return errors.New("migrate: no domain")
+		return p.bad("no domain")
 	case p.DestURI == "":
-		return fmt.Errorf("migrate %s: no target URI", p.UUID)
+		return p.bad("no target URI")
 	case p.Guarded && p.PostCopy:
-		return fmt.Errorf("migrate %s: a guarded move can't be post-copy: libvirt refuses PAUSED with POSTCOPY", p.UUID)
+		return p.bad("a guarded move can't be post-copy: libvirt refuses PAUSED with POSTCOPY")
 	case len(p.CopyDisks) > 0 && !p.Guarded:
-		return fmt.Errorf("migrate %s: a move that copies disks must be guarded", p.UUID)
+		return p.bad("a move that copies disks must be guarded")
 	case p.Parallel == 1 || p.Parallel < 0:
-		return fmt.Errorf("migrate %s: parallel connections %d: want 0 for one stream, or 2 and more", p.UUID, p.Parallel)
+		return p.bad(fmt.Sprintf("parallel connections %d: want 0 for one stream, or 2 and more", p.Parallel))
 	case p.Parallel > 1 && p.PostCopy:
-		return fmt.Errorf("migrate %s: parallel connections can't be used with post-copy", p.UUID)
+		return p.bad("parallel connections can't be used with post-copy")
 	case p.AutoConvergeInitial < 0 || p.AutoConvergeInitial > 99:
-		return fmt.Errorf("migrate %s: auto-converge initial %d%%: want 1 to 99, or 0 for the default", p.UUID, p.AutoConvergeInitial)
+		return p.bad(fmt.Sprintf("auto-converge initial %d%%: want 1 to 99, or 0 for the default", p.AutoConvergeInitial))
 	case p.AutoConvergeIncrement < 0 || p.AutoConvergeIncrement > 99:
-		return fmt.Errorf("migrate %s: auto-converge increment %d%%: want 1 to 99, or 0 for the default", p.UUID, p.AutoConvergeIncrement)
+		return p.bad(fmt.Sprintf("auto-converge increment %d%%: want 1 to 99, or 0 for the default", p.AutoConvergeIncrement))
 	case !p.AutoConverge && (p.AutoConvergeInitial > 0 || p.AutoConvergeIncrement > 0):
-		return fmt.Errorf("migrate %s: auto-converge values without auto-converge", p.UUID)
+		return p.bad("auto-converge values without auto-converge")
 	}
 	return nil
+}
+
+func (p MigrateParams) bad(why string) error {
+	return &Error{Op: "migrate", On: p.UUID, Kind: KindRefused, Message: why}
 }
 
 // JobType is how a job stands.
