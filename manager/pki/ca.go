@@ -15,6 +15,8 @@ import (
 	"net"
 	"net/url"
 	"time"
+
+	"github.com/vireo-kvm/vireo/agent/wire/join"
 )
 
 // How long certificates last. An agent's ends only by enrolling again, so it is
@@ -113,6 +115,10 @@ func (ca *CA) KeyPEM() ([]byte, error) { return keyPEM(ca.key) }
 
 // SHA256 is the hash of the CA's certificate, as join tokens carry it.
 func (ca *CA) SHA256() [sha256.Size]byte { return sha256.Sum256(ca.cert.Raw) }
+
+// NewToken makes a join token that names this CA. Its text is shown to the
+// operator once; what is kept of it is ID and SecretHash.
+func (ca *CA) NewToken() join.Token { return join.New(ca.SHA256()) }
 
 // Pool holds the CA alone.
 func (ca *CA) Pool() *x509.CertPool {

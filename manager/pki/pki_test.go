@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -199,50 +200,11 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-func TestTokenRecord(t *testing.T) {
+func TestTokenNamesTheCA(t *testing.T) {
 	ca := newCA(t)
-	text, rec, err := ca.NewToken("h1", time.Hour, false, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := join.Parse(text)
-	if err != nil || token.CA != ca.SHA256() {
+	token, err := join.Parse(ca.NewToken().Text())
+	if err != nil || token.CA != sha256.Sum256(parse(t, ca.CertPEM()).Raw) {
 		t.Fatalf("Parse = %v, %v", token, err)
-	}
-	used := rec
-	used.Used = now
-	foreign := join.New(ca.SHA256())
-	foreign.ID = rec.ID
-	for name, c := range map[string]struct {
-		rec   TokenRecord
-		token join.Token
-		host  string
-		at    time.Time
-		want  error
-	}{
-		"good":                        {rec, token, "h1", now, nil},
-		"last moment":                 {rec, token, "h1", now.Add(time.Hour - 1), nil},
-		"expired":                     {rec, token, "h1", now.Add(time.Hour), ErrTokenExpired},
-		"other host":                  {rec, token, "h2", now, ErrTokenHost},
-		"used":                        {used, token, "h1", now, ErrTokenUsed},
-		"wrong secret":                {rec, foreign, "h1", now, ErrTokenSecret},
-		"wrong secret tells no more":  {used, foreign, "h2", now.Add(2 * time.Hour), ErrTokenSecret},
-		"record of another token":     {TokenRecord{}, token, "h1", now, ErrTokenSecret},
-		"zero record and zero secret": {TokenRecord{}, join.Token{}, "", now, ErrTokenSecret},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if err := c.rec.Check(c.token, c.host, c.at); !errors.Is(err, c.want) {
-				t.Errorf("Check = %v, want %v", err, c.want)
-			}
-		})
-	}
-	for _, bad := range []func() error{
-		func() error { _, _, err := ca.NewToken("", time.Hour, false, now); return err },
-		func() error { _, _, err := ca.NewToken("h1", 0, false, now); return err },
-	} {
-		if bad() == nil {
-			t.Error("a useless token was made")
-		}
 	}
 }
 

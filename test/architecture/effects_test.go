@@ -49,7 +49,10 @@ type adapter struct {
 	why  string
 }
 
-var adapters = []adapter{}
+var adapters = []adapter{
+	{"agent/dial/session.go", network, "it dials the manager"},
+	{"manager/serve/server.go", clock, "a stop waits for requests so long and no longer"},
+}
 
 func TestEffectsEnterAtTheEdge(t *testing.T) {
 	holds(t, "effects.txtar", func(t *testing.T, tree *tree) []string {

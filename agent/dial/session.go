@@ -1,0 +1,204 @@
+package dial
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/vireo-kvm/vireo/agent"
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/agent/wire/v1/agentv1connect"
+)
+
+const (
+	connectTimeout = 5 * time.Second
+	// pingAfter and pingTimeout find a manager that vanished without a word.
+	pingAfter   = 5 * time.Second
+	pingTimeout = 5 * time.Second
+	maxMessage  = 32 << 20
+
+	// firstPause doubles with each failure up to lastPause; a host is back within
+	// that time after its manager is. Each pause is cut by a random part, so that
+	// a thousand hosts do not come back in the same moment.
+	firstPause = 100 * time.Millisecond
+	lastPause  = 3 * time.Second
+	// settled is how long a session must have lasted for its end to be no failure.
+	settled = 10 * time.Second
+)
+
+// Options are what a Dialer is made of.
+type Options struct {
+	Manager  string // its URL
+	Identity Identity
+	Clock    agent.Clock
+	// Random returns numbers in [0, 1).
+	Random func() float64
+	Log    *slog.Logger
+}
+
+// Dialer opens sessions; its Dial is an agent.Dialer. One goroutine uses it.
+type Dialer struct {
+	o       Options
+	failed  int // attempts and short sessions in a row
+	opened  time.Time
+	lastErr string // that was logged
+}
+
+// NewDialer prepares a Dialer.
+func NewDialer(o Options) *Dialer { return &Dialer{o: o} }
+
+// Dial waits as its backoff wants, connects, and says hello. It fails when that
+// attempt does; the next call waits longer.
+func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session, error) {
+	if !d.opened.IsZero() && d.o.Clock.Now().Sub(d.opened) >= settled {
+		d.failed = 0
+	}
+	if err := d.wait(ctx); err != nil {
+		return nil, err
+	}
+	d.opened = time.Time{}
+	d.failed++
+	s, err := d.open(ctx, hello)
+	if err != nil {
+		if ctx.Err() == nil && err.Error() != d.lastErr {
+			d.lastErr = err.Error()
+			d.o.Log.Warn("manager not reached, trying on", "manager", d.o.Manager, "error", err)
+		}
+		return nil, err
+	}
+	d.lastErr = ""
+	d.opened = d.o.Clock.Now()
+	d.o.Log.Info("session open", "manager", d.o.Manager)
+	return s, nil
+}
+
+func (d *Dialer) wait(ctx context.Context) error {
+	pause := pauseAfter(d.failed, d.o.Random())
+	if pause == 0 {
+		return ctx.Err()
+	}
+	c, stop := d.o.Clock.After(pause)
+	defer stop()
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// pauseAfter is how long to wait after so many failures in a row.
+func pauseAfter(failed int, random float64) time.Duration {
+	if failed == 0 {
+		return 0
+	}
+	pause := lastPause
+	if failed <= 5 {
+		pause = min(lastPause, firstPause<<(failed-1))
+	}
+	return pause/2 + time.Duration(random*float64(pause/2))
+}
+
+func (d *Dialer) open(ctx context.Context, hello *agentv1.Hello) (agent.Session, error) {
+	transport := newTransport(&tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		RootCAs:      d.o.Identity.CA,
+		Certificates: []tls.Certificate{d.o.Identity.Certificate},
+		Time:         d.o.Clock.Now,
+	})
+	ctx, cancel := context.WithCancelCause(ctx)
+	client := agentv1connect.NewAgentServiceClient(httpClient(transport), d.o.Manager, connect.WithReadMaxBytes(maxMessage))
+	s := &session{stream: client.Session(ctx), cancel: cancel, transport: transport}
+	context.AfterFunc(ctx, s.Close)
+
+	// Until the manager has answered it may hang in a hundred ways.
+	c, stop := d.o.Clock.After(2 * connectTimeout)
+	answered := make(chan struct{})
+	go func() {
+		select {
+		case <-c:
+			cancel(errors.New("no answer to hello"))
+		case <-answered:
+		}
+	}()
+	defer stop()
+	defer close(answered)
+	if err := s.Send(&agentv1.AgentMessage{Body: &agentv1.AgentMessage_Hello{Hello: hello}}); err != nil {
+		// Send knows only that the stream ended; Recv knows why.
+		if _, rerr := s.Recv(); rerr != nil {
+			err = rerr
+		}
+		s.Close()
+		return nil, err
+	}
+	welcome, err := s.Recv()
+	if err != nil {
+		s.Close()
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errClosed) {
+			err = cause
+		}
+		return nil, err
+	}
+	if welcome.GetWelcome() == nil {
+		s.Close()
+		return nil, fmt.Errorf("the manager answered hello with %T", welcome.GetBody())
+	}
+	s.first = welcome
+	return s, nil
+}
+
+var errClosed = errors.New("the session was closed")
+
+// session is an agent.Session.
+type session struct {
+	stream    *connect.BidiStreamForClient[agentv1.AgentMessage, agentv1.ManagerMessage]
+	cancel    context.CancelCauseFunc
+	transport *http.Transport
+	once      sync.Once
+	first     *agentv1.ManagerMessage // Welcome, read while dialling
+}
+
+func (s *session) Send(m *agentv1.AgentMessage) error { return s.stream.Send(m) }
+
+func (s *session) Recv() (*agentv1.ManagerMessage, error) {
+	if m := s.first; m != nil {
+		s.first = nil
+		return m, nil
+	}
+	return s.stream.Receive()
+}
+
+func (s *session) Close() {
+	s.once.Do(func() {
+		// The request's body ends first: HTTP/2's client looks at the context
+		// only once it no longer waits for more of the body.
+		_ = s.stream.CloseRequest()
+		s.cancel(errClosed)
+		s.transport.CloseIdleConnections()
+	})
+}
+
+// newTransport gives one conversation a connection of its own, so that a dead
+// one is never tried again.
+func newTransport(config *tls.Config) *http.Transport {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: connectTimeout,
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter + pingTimeout},
+	}
+}
+
+// httpClient follows no redirects: the manager that was asked for is meant.
+func httpClient(t *http.Transport) *http.Client {
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
