@@ -1,0 +1,86 @@
+// Command vireo-lab makes a fleet of KVM hosts on one machine and hurts it on request.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/vireo-kvm/vireo/test/lab"
+)
+
+// version is set when the program is linked.
+var version = "unknown"
+
+// Exit codes, as of all of vireo's programs.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+const description = `A fleet of KVM hosts on this machine: a real libvirtd and real (emulated) guests on
+each host, in namespaces of its own. Needs root; uses no KVM.
+
+   vireo-lab up --hosts 3 --guests 4     make it
+   vireo-lab status                      see it
+   vireo-lab virsh h1 list               look at a host as its administrator would
+   vireo-lab exec h1 -- ps ax            run anything inside a host
+   vireo-lab heartbeats --json           what the guests went through, measured from outside
+   eval "$(vireo-lab env)"               let this shell's vireo talk to the lab's manager
+   vireo-lab down                        take it away, whatever state it is in
+
+Guests send a beat every 10 ms with their boot id and a counter. What migrations and
+faults did to them is in "vireo-lab heartbeats": gaps, restarts, double runs, damage.`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	app := &cli.App{
+		Name:                   "vireo-lab",
+		Usage:                  "a KVM fleet on one machine",
+		Description:            description,
+		Version:                version,
+		UseShortOptionHandling: true,
+		HideHelpCommand:        true,
+		ExitErrHandler:         func(*cli.Context, error) {}, // main decides
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return usage("%w", err)
+		},
+		Commands: []*cli.Command{
+			upCommand(), downCommand(), statusCommand(), envCommand(),
+			execCommand(), virshCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(),
+			hostInitCommand(), receiverCommand(),
+		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = app.OnUsageError
+	}
+	err := app.RunContext(ctx, os.Args)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "vireo-lab:", err)
+	var wrong usageError
+	switch {
+	case errors.As(err, &wrong):
+		os.Exit(exitUsage)
+	case ctx.Err() != nil:
+		os.Exit(exitInterrupted)
+	default:
+		os.Exit(exitFailed)
+	}
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// open returns the lab that is up.
+func open() (*lab.Lab, error) { return lab.Open() }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vireo-kvm/vireo/test/lab"
+)
+
+func upCommand() *cli.Command {
+	var o lab.Options
+	return &cli.Command{
+		Name:  "up",
+		Usage: "make a fleet; there is one at a time",
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "hosts", Value: 3, Usage: "number of hosts", Destination: &o.Hosts},
+			&cli.IntFlag{Name: "guests", Value: 4, Usage: "number of guests", Destination: &o.Guests},
+			&cli.IntFlag{Name: "guest-mem", Value: 128, Usage: "memory of each guest, in `MiB`", Destination: &o.GuestMiB},
+			&cli.StringFlag{Name: "guests-on", Usage: "start all guests on `HOST` instead of spreading them", Destination: &o.GuestsOn},
+			&cli.IntFlag{Name: "dirty-mem", Usage: "`MiB` of its memory that each guest writes over and over", Destination: &o.DirtyMiB},
+			&cli.IntFlag{Name: "dirty-rate", Usage: "`MiB` per second that it writes", Destination: &o.DirtyRate},
+			&cli.BoolFlag{Name: "no-restart", Usage: "a daemon that ended stays ended", Destination: &o.NoRestart},
+			&cli.BoolFlag{Name: "keepalive-short", Usage: "libvirt gives up on a silent peer after 4 s, not 30 s", Destination: &o.ShortKeepalive},
+			&cli.BoolFlag{Name: "no-vireo", Usage: "hosts and guests only, without manager and agents", Destination: &o.NoVireo},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usage("up takes no arguments, got %q", c.Args().First())
+			}
+			begin := time.Now()
+			o.Say = func(line string) { fmt.Fprintf(os.Stderr, "%5.1fs  %s\n", time.Since(begin).Seconds(), line) }
+			if err := o.Validate(); err != nil {
+				return usageError{err}
+			}
+			l, err := lab.Up(c.Context, o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "%5.1fs  up: %d hosts, %d guests\n", time.Since(begin).Seconds(), len(l.Hosts), len(l.Guests))
+			return nil
+		},
+	}
+}

@@ -1,0 +1,102 @@
+//go:build linux
+
+// Command guest is what runs inside a guest of the lab: it sends a heartbeat
+// every 10 ms and looks after a pattern in its memory and on its disk, so that
+// what a migration did to the guest can be seen from outside.
+//
+// It is started by the initramfs's init script with its settings as flags and
+// never ends; anything it cannot do is printed on the console and ends the
+// guest, because a guest that is half alive would be measured wrong.
+package main
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vireo-kvm/vireo/test/heartbeat"
+)
+
+func main() {
+	var (
+		name     = flag.String("name", "", "the guest's name")
+		to       = flag.String("to", "", "IPv4 address of the heartbeat receiver")
+		pattern  = flag.Int("pattern", 8, "MiB of memory that hold the pattern")
+		dirtyMiB = flag.Int("dirty-mem", 0, "MiB of memory that are written over and over")
+		rate     = flag.Int("dirty-rate", 0, "MiB per second written to it")
+		disk     = flag.String("disk", "", "block device whose last sector is written and read back once a second")
+	)
+	flag.Parse()
+	if err := run(*name, *to, *pattern, *dirtyMiB, *rate, *disk); err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		os.Exit(1)
+	}
+}
+
+func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
+	ip, err := netip.ParseAddr(to)
+	if err != nil || !ip.Is4() {
+		return fmt.Errorf("receiver %q is not an IPv4 address", to)
+	}
+	id := make([]byte, 16)
+	if _, err := unix.Getrandom(id, 0); err != nil {
+		return fmt.Errorf("draw a boot id: %w", err)
+	}
+	sock, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return fmt.Errorf("socket for heartbeats: %w", err)
+	}
+	dest := &unix.SockaddrInet4{Port: heartbeat.Port, Addr: ip.As4()}
+	mem, err := newMemory(pattern)
+	if err != nil {
+		return err
+	}
+	dirt, err := newDirt(dirtyMiB, rate)
+	if err != nil {
+		return err
+	}
+	var disks diskCheck
+	if disk != "" {
+		go disks.run(disk, id)
+	}
+
+	beat := heartbeat.Beat{Guest: name, BootID: hex.EncodeToString(id)}
+	fmt.Printf("guest %s: boot %s, beating to %s\n", name, beat.BootID, to)
+	// The loop sleeps to absolute times of the guest's own clock: a guest that
+	// was stopped and goes on has one long interval and no burst of beats after.
+	next := monotonic()
+	for {
+		beat.Counter++
+		beat.PatternErrors += mem.check()
+		beat.DirtiedPages = dirt.pages
+		beat.DiskErrors = disks.errors.Load()
+		// A full queue or a network that is not up yet loses this beat only.
+		_ = unix.Sendto(sock, beat.Encode(), 0, dest)
+
+		next += heartbeat.Interval
+		if now := monotonic(); now > next {
+			next = now
+		}
+		dirt.until(next)
+		sleepUntil(next)
+	}
+}
+
+// monotonic returns the time since the guest's boot.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	// Cannot fail: the clock exists and the pointer is good.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return time.Duration(ts.Nano())
+}
+
+func sleepUntil(t time.Duration) {
+	ts := unix.NsecToTimespec(int64(t))
+	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil) == unix.EINTR {
+	}
+}
