@@ -22,6 +22,7 @@ deps: ## install what is missing of .ci/packages and a Go toolchain (apt-get, as
 build: ## build vireo, vireo-manager, vireo-agent and vireo-lab into bin/
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/vireo-lab-guest ./test/lab/guest
 
 proto: ## generate the Go code of the messages (committed)
 	@.ci/proto

@@ -1,4 +1,3 @@
-// Command vireo-lab makes a fleet of KVM hosts on one machine and hurts it on request.
 package main
 
 import (
