@@ -29,6 +29,8 @@ var (
 	ErrLocked = errors.New("in use by another manager")
 	// ErrCorrupt: the store's own check found damage, or met it while reading.
 	ErrCorrupt = errors.New("store is damaged")
+	// ErrClosed: this manager has closed the store.
+	ErrClosed = errors.New("store is closed")
 	// ErrNewer: the store was written by a newer version of vireo.
 	ErrNewer = errors.New("written by a newer version")
 )

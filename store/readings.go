@@ -35,7 +35,7 @@ type Readings interface {
 
 	// PutStates stores what the model remembers of components, PutRisks what it
 	// says of them. PutRisks also adds to each component's history when a
-	// score, its grade or hard evidence differ from the last ones.
+	// score, its grade, hard evidence or the model differ from the last ones.
 	PutStates(ctx context.Context, states []ModelState) error
 	PutRisks(ctx context.Context, risks []ComponentRisk) error
 	// States and Risks are the current ones of a host, all hosts when it is "",

@@ -108,7 +108,8 @@ type Tx interface {
 	// otherwise ErrStale.
 	DeleteClaim(domain string, epoch uint64) error
 
-	// PutMigration adds or replaces the row of that ID.
+	// PutMigration adds or replaces the row of that ID. ErrInvalid when it has
+	// ended without an outcome.
 	PutMigration(migration.Row) error
 	// PutOwed adds or replaces the debt of that kind, host, domain and attempt.
 	PutOwed(Owed) error
