@@ -11,7 +11,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr
 DESTDIR  ?=
 
-.PHONY: help deps build proto lint test test-long demo fresh install verify-units clean
+.PHONY: help deps build proto lint test test-long demo fresh install verify-units model sample clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ install: build ## install programs, units and configuration into $(DESTDIR)$(PRE
 
 verify-units: ## check the systemd units as installed
 	@.ci/verify-units
+
+model: ## train the shipped model from ../shared/data and write its card
+	$(GO) run ./cmd/vireo pfa train --data ../shared/data --exclude test/testdata/drives --name default --grade C \
+		--evaluate-from 2015-02-01 --licence pfa/SOURCES.txt --out pfa/default.vpfa --card pfa/MODELCARD.md
+
+sample: ## rebuild test/testdata/drives from ../shared/data
+	$(GO) run ./cmd/vireo pfa sample --data ../shared/data --out test/testdata/drives
 
 clean: ## remove what was built
 	rm -rf bin .cache

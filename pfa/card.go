@@ -1,0 +1,102 @@
+package pfa
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Card is the report of a model's training, in Markdown, made from the model
+// file alone.
+func (m *Model) Card() string {
+	h, p, e := m.header, m.header.Provenance, m.header.Evaluation
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# Model card: %s", h.Name)
+	line("")
+	line("Written by `vireo pfa train` from the model file; do not edit. File checksum (sha256): `%s`.", h.Checksum)
+	line("")
+	line("Kind: %s on a discrete time of three horizons (24 h, 7 d, 30 d), grade %s (%s).", h.Kind, h.Grade, h.Grade.Words())
+	line("It scores ATA hard drives. NVMe, SCSI and memory get documented priors (grade D) that no data was fitted to.")
+	line("")
+	line("## Data")
+	line("")
+	line("| source | rows | sha256 |")
+	line("| --- | --- | --- |")
+	for _, s := range p.Sources {
+		line("| %s | %d | `%s` |", s.Name, s.Rows, s.SHA256)
+	}
+	line("")
+	line("%d drives, %d of them failing, %d landmarks, up to %s.", p.Drives, p.Failures, p.Landmarks, p.Until)
+	line("Never trained on: %s.", strings.Join(p.Excluded, ", "))
+	line("")
+	if p.Licence != "" {
+		line("%s", p.Licence)
+		line("")
+	}
+	line("Split: %s.", p.Split)
+	line("")
+	line("## How well it does")
+	line("")
+	b.WriteString(e.Table())
+	line("")
+	covered, counted := e.covered()
+	line("%d of %d bins lie within their interval, which allows %.2f logits for drift between months.", covered, counted, h.Drift)
+	line("")
+	line("## Limits")
+	line("")
+	line("* Failures are the operator's removals. Some drives are removed because of SMART values, which flatters every model that reads them.")
+	line("* A large part of failing drives shows nothing in SMART before it dies; nothing here sees them coming.")
+	line("* The histories end on %s. Rates of whole fleets drift (see observed / expected above); newer drives are scored by what", p.Until)
+	line("  their counters have in common with old ones.")
+	line("* Only families with a column of their own (%d) have their own base rate; others get the vendor's or the average.", len(h.Families))
+	return b.String()
+}
+
+// Table shows the metrics for people, in Markdown.
+func (e Metrics) Table() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("On drives the judged models had not seen, later in time (landmarks every 14 days from %s, before %s):", e.From, e.Until)
+	line("%d drives, %d failing, %d landmarks, %d of them within 30 days of a failure. In brackets: 90 %% interval, bootstrap over drives.",
+		e.Drives, e.Failures, e.Landmarks, e.Positives)
+	line("")
+	line("| measure | value |")
+	line("| --- | --- |")
+	measure := func(name string, x Measure) { line("| %s | %.3f (%.3f … %.3f) |", name, x.Value, x.Lo, x.Hi) }
+	measure("area under the ROC curve", e.AUC)
+	measure("average precision", e.AP)
+	measure("observed / expected failures", e.ObsExp)
+	line("| failing drives flagged ≥ 1 day ahead, with 1 %% of healthy drives ever flagged (at %.1f %%) | %.1f %% |", e.Threshold, 100*e.RecallDay)
+	line("| … ≥ 7 days ahead | %.1f %% |", 100*e.RecallWeek)
+	line("| smartd's rule (197 or 198 above 0): precision, recall | %.1f %%, %.1f %% |", 100*e.Smartd.Precision, 100*e.Smartd.Recall)
+	line("| the model at that rule's false-alarm rate: precision, recall | %.1f %%, %.1f %% |", 100*e.Smartd.ModelPrecision, 100*e.Smartd.ModelRecall)
+	line("")
+	line("What fixed thresholds on the 30-day risk would have done:")
+	line("")
+	line("| threshold | failing, ≥ 1 day ahead | failing, ≥ 7 days ahead | healthy, ever |")
+	line("| --- | --- | --- | --- |")
+	for _, l := range e.Policy {
+		line("| %.0f %% | %.1f %% | %.1f %% | %.2f %% |", l.Percent, 100*l.Day, 100*l.Week, 100*l.FalseAlarms)
+	}
+	line("")
+	line("Calibration: landmarks by predicted 30-day risk, failures observed, and expected with the sums of the intervals' ends:")
+	line("")
+	line("| risk below | landmarks | observed | expected | interval |")
+	line("| --- | --- | --- | --- | --- |")
+	for _, x := range e.Bins {
+		line("| %g %% | %d | %d | %.1f | %.1f … %.1f |", x.Below, x.Rows, x.Observed, x.Expected, x.Lo, x.Hi)
+	}
+	return b.String()
+}
+
+// covered counts the bins whose outcome lies within the expected interval, and
+// those with any landmark.
+func (e Metrics) covered() (within, of int) {
+	for _, x := range e.Bins {
+		if x.Rows > 0 {
+			of++
+			within += int(indicator(float64(x.Observed) >= x.Lo && float64(x.Observed) <= x.Hi))
+		}
+	}
+	return within, of
+}

@@ -1,0 +1,238 @@
+package pfa
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// A model file (.vpfa) is, in this order: a line "vireo-pfa 1 HEADER PAYLOAD"
+// with two lengths in bytes, a header of indented JSON that people can read, a
+// payload of little-endian 64-bit floats (the weights for 30 days, 7 days and
+// 24 hours, then the covariance of the first, row by row of its lower
+// triangle), and a line "sha256 HEX" over everything before it.
+//
+// 2026-11-23: version 1.
+const (
+	fileVersion   = 1
+	maxHeader     = 1 << 20
+	maxFamilies   = 1000
+	maxColumns    = 20000
+	maxFileBytes  = 64 << 20
+	maxWeight     = 1e6
+	goldenDefect  = 1e-9
+	trailerFormat = "sha256 %x\n"
+	trailerLength = 7 + 64 + 1
+)
+
+// Header is the readable part of a model file.
+type Header struct {
+	Name        string                        `json:"name"`
+	Kind        string                        `json:"kind"` // "log-linear"
+	Grade       Grade                         `json:"grade"`
+	SchemaHash  string                        `json:"schema_hash"` // of the feature columns
+	Families    []string                      `json:"families"`
+	Steep       int                           `json:"steep_families"`
+	Calibration calibration                   `json:"calibration"`
+	Drift       float64                       `json:"drift"` // logits
+	Usual       map[string]map[string]float64 `json:"usual"` // median of healthy drives, by vendor and signal
+	Provenance  Provenance                    `json:"provenance"`
+	Evaluation  Metrics                       `json:"evaluation"`
+	Golden      []Golden                      `json:"golden"`
+	Checksum    string                        `json:"-"` // of the file; filled in when loading
+}
+
+// Provenance says what a model was made from.
+type Provenance struct {
+	Sources   []Source `json:"sources"`
+	Until     string   `json:"until"`    // the last day of the histories
+	Drives    int      `json:"drives"`   // trained on
+	Failures  int      `json:"failures"` // of them
+	Landmarks int      `json:"landmarks"`
+	Split     string   `json:"split"`
+	Excluded  []string `json:"excluded"` // serial numbers that were kept out
+	Licence   string   `json:"licence"`
+}
+
+// Source is one file a model was made from.
+type Source struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+	Rows   int    `json:"rows"`
+}
+
+// Golden is a row of features with the probabilities it must get: a file that
+// is read or computed wrongly is refused when it is loaded.
+type Golden struct {
+	Features map[string]float64 `json:"features"`
+	P24h     float64            `json:"p24h"`
+	P7d      float64            `json:"p7d"`
+	P30d     float64            `json:"p30d"`
+	Lo30d    float64            `json:"lo30d"`
+	Hi30d    float64            `json:"hi30d"`
+}
+
+// Bytes returns the model as a file. The same model gives the same bytes.
+func (m *Model) Bytes() ([]byte, error) {
+	h := m.header
+	h.SchemaHash = m.ata.schema.hash()
+	h.Families, h.Steep = m.ata.schema.families, m.ata.schema.steep
+	h.Calibration, h.Drift, h.Usual = m.ata.cal, m.ata.drift, m.ata.usual
+	head, err := json.MarshalIndent(h, "", " ")
+	if err != nil {
+		return nil, fmt.Errorf("model header: %w", err)
+	}
+	head = append(head, '\n')
+	var body []byte
+	for _, w := range [][]float64{m.ata.month, m.ata.week, m.ata.day, m.ata.cov.a} {
+		for _, x := range w {
+			body = binary.LittleEndian.AppendUint64(body, math.Float64bits(x))
+		}
+	}
+	out := fmt.Appendf(nil, "vireo-pfa %d %d %d\n", fileVersion, len(head), len(body))
+	out = append(append(out, head...), body...)
+	return fmt.Appendf(out, trailerFormat, sha256.Sum256(out)), nil
+}
+
+// Load reads a model file. It refuses what is not exactly a model of this
+// version and these features; it never needs more memory than a small multiple
+// of the file.
+func Load(file []byte) (*Model, error) {
+	if len(file) > maxFileBytes {
+		return nil, fmt.Errorf("model file of %d bytes: more than %d", len(file), maxFileBytes)
+	}
+	line, _, ok := bytes.Cut(file[:min(len(file), 80)], []byte("\n"))
+	var version, headLen, bodyLen int
+	if n, err := fmt.Sscanf(string(line), "vireo-pfa %d %d %d", &version, &headLen, &bodyLen); !ok || err != nil || n != 3 ||
+		string(line) != fmt.Sprintf("vireo-pfa %d %d %d", version, headLen, bodyLen) {
+		return nil, errors.New("not a vireo model file: it does not begin with vireo-pfa")
+	}
+	if version != fileVersion {
+		return nil, fmt.Errorf("model file version %d, this program reads %d", version, fileVersion)
+	}
+	start := len(line) + 1
+	if headLen < 2 || headLen > maxHeader || bodyLen < 0 || bodyLen%8 != 0 || start+headLen+bodyLen+trailerLength != len(file) {
+		return nil, errors.New("model file is cut short or too long: its lengths do not add up")
+	}
+	content := file[:start+headLen+bodyLen]
+	sum := sha256.Sum256(content)
+	if string(file[len(content):]) != fmt.Sprintf(trailerFormat, sum) {
+		return nil, errors.New("model file is damaged: its checksum is wrong")
+	}
+	m := &Model{ata: &ataModel{}}
+	d := json.NewDecoder(bytes.NewReader(content[start : start+headLen]))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m.header); err != nil {
+		return nil, fmt.Errorf("model header: %w", err)
+	}
+	m.header.Checksum = hex.EncodeToString(sum[:])
+	if err := m.assemble(content[start+headLen:]); err != nil {
+		return nil, fmt.Errorf("model %q: %w", m.header.Name, err)
+	}
+	if err := m.checkGolden(); err != nil {
+		return nil, fmt.Errorf("model %q: %w", m.header.Name, err)
+	}
+	return m, nil
+}
+
+func (m *Model) assemble(body []byte) error {
+	h := &m.header
+	switch {
+	case h.Kind != kindLogLinear:
+		return fmt.Errorf("kind %q, this program knows %q", h.Kind, kindLogLinear)
+	case len(h.Families) > maxFamilies || h.Steep < 0 || h.Steep > len(h.Families):
+		return fmt.Errorf("%d families, %d of them steep", len(h.Families), h.Steep)
+	case !slices.Contains([]Grade{GradeLocal, GradeRecalibrated, GradePublic, GradePrior}, h.Grade):
+		return fmt.Errorf("grade %q is none of A, B, C, D", h.Grade)
+	case h.Drift < 0 || h.Drift > 10:
+		return fmt.Errorf("drift %g is outside 0 … 10", h.Drift)
+	case len(h.Calibration.Bends) != len(h.Calibration.Knots) || len(h.Calibration.Knots) > 16 ||
+		!slices.IsSorted(h.Calibration.Knots) || !h.Calibration.rising():
+		return errors.New("the calibration does not rise")
+	}
+	for i, f := range h.Families {
+		if slices.Contains(h.Families[:i], f) {
+			return fmt.Errorf("family %q is listed twice", f)
+		}
+	}
+	// Counted before it is built, so that a header cannot ask for more memory
+	// than its file brings weights for.
+	columns := len(newATASchema(nil, 0).features) + len(h.Families) + h.Steep*len(slopeColumns)
+	n := columns + 1
+	if columns > maxColumns || len(body) != 8*(3*n+n*(n+1)/2) {
+		return fmt.Errorf("%d bytes of weights do not fit %d features", len(body), columns)
+	}
+	m.ata.schema = newATASchema(h.Families, h.Steep)
+	if got := m.ata.schema.hash(); got != h.SchemaHash {
+		return fmt.Errorf("made for other features: schema %.12s, this program's is %.12s", h.SchemaHash, got)
+	}
+	take := func(count int) ([]float64, error) {
+		w := make([]float64, count)
+		for i := range w {
+			w[i] = math.Float64frombits(binary.LittleEndian.Uint64(body[8*i:]))
+			if !(math.Abs(w[i]) <= maxWeight) {
+				return nil, fmt.Errorf("a weight is %g", w[i])
+			}
+		}
+		body = body[8*count:]
+		return w, nil
+	}
+	var err error
+	for _, to := range []*[]float64{&m.ata.month, &m.ata.week, &m.ata.day} {
+		if *to, err = take(n); err != nil {
+			return err
+		}
+	}
+	m.ata.cov = &symmetric{n: n}
+	if m.ata.cov.a, err = take(n * (n + 1) / 2); err != nil {
+		return err
+	}
+	m.ata.cal, m.ata.drift, m.ata.usual = h.Calibration, h.Drift, h.Usual
+	return nil
+}
+
+// golden computes what a row of named features scores.
+func (m *Model) golden(features map[string]float64) (Golden, error) {
+	g := Golden{Features: features}
+	var v vector
+	found := 0
+	for i, f := range m.ata.schema.features {
+		if x, ok := features[f.Name]; ok {
+			v.put(i, x)
+			found++
+		}
+	}
+	if found != len(features) {
+		return g, errors.New("a golden row has a feature that the schema has not")
+	}
+	s := m.ata.score(&v)
+	g.P24h, g.P7d, g.P30d, g.Lo30d, g.Hi30d = s.day, s.week, s.month, s.lo, s.hi
+	return g, nil
+}
+
+func (m *Model) checkGolden() error {
+	if len(m.header.Golden) == 0 {
+		return errors.New("no golden rows")
+	}
+	for i, want := range m.header.Golden {
+		got, err := m.golden(want.Features)
+		if err != nil {
+			return err
+		}
+		for _, p := range [][2]float64{{got.P24h, want.P24h}, {got.P7d, want.P7d}, {got.P30d, want.P30d},
+			{got.Lo30d, want.Lo30d}, {got.Hi30d, want.Hi30d}} {
+			if !(math.Abs(p[0]-p[1]) <= goldenDefect) {
+				return fmt.Errorf("golden row %d scores %g, not %g: the file or this build is wrong", i+1, p[0], p[1])
+			}
+		}
+	}
+	return nil
+}
+
+const kindLogLinear = "log-linear"

@@ -1,0 +1,262 @@
+package pfa
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+)
+
+// How the model of ATA drives is trained. The numbers were chosen on
+// time-forward folds of the training histories (see DESIGN.md).
+const (
+	trainEvery    Axis = 7 * 24 // hours between a drive's landmarks
+	trainThin          = 8      // one in so many landmarks without errors is kept, with that weight
+	trainFolds         = 5      // of drives, for the calibration
+	slopePenalty       = 30     // ridge on every weight, in weighted landmarks
+	sharePenalty       = 60     // ridge on the weights of the shorter horizons
+	bendPenalty        = 5      // ridge on the bends of the calibration
+	maxDateError       = 30     // days; drives whose hour counter disagrees more with the calendar are left out
+	familyDrives       = 100    // a family has a column of its own from so many drives
+	familyFailed       = 5      // … and so many failures
+	steepFailed        = 100    // … and slopes of its own from so many failures
+	maxSteep           = 5
+	minDriftLogit      = 0.1
+)
+
+// foldSalt places drives in folds; other salts place landmarks.
+const foldSalt = 1 << 32
+
+func foldOf(d *Drive, folds int) int { return int(spread(d.Serial, foldSalt) % uint64(folds)) }
+
+// usable reports whether a drive's clock can be trusted enough to train on.
+func (d *Drive) usable() bool { return math.Abs(d.DateError) <= maxDateError }
+
+// fitATA trains on the landmarks that s samples.
+func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
+	taken := func(d *Drive) bool { return d.usable() && (s.take == nil || s.take(d)) }
+	s.every, s.dense, s.thin = trainEvery, true, trainThin
+	chosen := s
+	chosen.take = taken
+	families, steep := learnFamilies(drives, &chosen)
+	schema := newATASchema(families, steep)
+	data := chosen.sample(drives, schema)
+	m := &ataModel{schema: schema}
+
+	held, err := heldOutLogits(drives, data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("held-out folds: %w", err)
+	}
+	if m.cal, err = calibrate(held, data.rows); err != nil {
+		return nil, nil, fmt.Errorf("calibration: %w", err)
+	}
+	m.drift = m.cal.drift(held, data, drives)
+
+	var inverse *symmetric
+	if m.month, inverse, err = fitLogistic(data.rows, ridge(data.rows.width, slopePenalty)); err != nil {
+		return nil, nil, fmt.Errorf("30 days: %w", err)
+	}
+	m.cov = clusterCovariance(data.rows, m.month, inverse)
+	share := func(outer, inner Axis) ([]float64, error) {
+		part := data.rows.where(func(i int) bool { return data.marks[i].within(outer) })
+		for i, k := 0, 0; i < data.rows.len(); i++ {
+			if data.marks[i].within(outer) {
+				part.label[k] = data.marks[i].within(inner)
+				k++
+			}
+		}
+		w, _, err := fitLogistic(part, ridge(part.width, sharePenalty))
+		return w, err
+	}
+	if m.week, err = share(hours30d, hours7d); err != nil {
+		return nil, nil, fmt.Errorf("7 days: %w", err)
+	}
+	if m.day, err = share(hours7d, hours24h); err != nil {
+		return nil, nil, fmt.Errorf("24 hours: %w", err)
+	}
+	m.usual = usualLevels(drives, &chosen)
+	return m, data, nil
+}
+
+func ridge(width int, penalty float64) []float64 {
+	p := make([]float64, width+1)
+	for i := range width {
+		p[i] = penalty
+	}
+	return p
+}
+
+// where copies the rows for which keep holds.
+func (r *rows) where(keep func(i int) bool) *rows {
+	out := newRows(r.width)
+	for i := range r.len() {
+		if !keep(i) {
+			continue
+		}
+		out.index = append(out.index, r.index[r.start[i]:r.start[i+1]]...)
+		out.value = append(out.value, r.value[r.start[i]:r.start[i+1]]...)
+		out.start = append(out.start, int64(len(out.index)))
+		out.weight = append(out.weight, r.weight[i])
+		out.label = append(out.label, r.label[i])
+		out.group = append(out.group, r.group[i])
+	}
+	return out
+}
+
+// learnFamilies picks the drive families that get columns of their own, those
+// with most failures first, and how many of them get slopes of their own.
+// Failures that the sampling does not know of yet do not count.
+func learnFamilies(drives []Drive, s *sampling) (families []string, steep int) {
+	count, failed := map[string]int{}, map[string]int{}
+	for i := range drives {
+		d := &drives[i]
+		if !s.take(d) || !s.known.IsZero() && !d.First.Before(s.known) {
+			continue
+		}
+		f := Family(d.Model)
+		count[f]++
+		if d.Failed && (s.known.IsZero() || d.Last.Before(s.known)) {
+			failed[f]++
+		}
+	}
+	for f, n := range count {
+		if n >= familyDrives && failed[f] >= familyFailed {
+			families = append(families, f)
+		}
+	}
+	slices.SortFunc(families, func(a, b string) int {
+		return cmp.Or(cmp.Compare(failed[b], failed[a]), cmp.Compare(a, b))
+	})
+	for steep < min(len(families), maxSteep) && failed[families[steep]] >= steepFailed {
+		steep++
+	}
+	return families, steep
+}
+
+// heldOutLogits scores every row by a model that has not seen its drive.
+func heldOutLogits(drives []Drive, data *dataset) ([]float64, error) {
+	out := make([]float64, data.rows.len())
+	fold := make([]int, len(out))
+	for i, l := range data.marks {
+		fold[i] = foldOf(&drives[l.drive], trainFolds)
+	}
+	for f := range trainFolds {
+		w, _, err := fitLogistic(data.rows.where(func(i int) bool { return fold[i] != f }), ridge(data.rows.width, slopePenalty))
+		if err != nil {
+			return nil, err
+		}
+		for i := range out {
+			if fold[i] == f {
+				out[i] = data.rows.dot(i, w)
+			}
+		}
+	}
+	return out, nil
+}
+
+// calibrate fits the map from held-out logits to honest ones. If the bends
+// would make it fall somewhere, it is a straight line.
+func calibrate(z []float64, data *rows) (calibration, error) {
+	knots := []float64{logit(0.01), logit(0.1)}
+	for _, k := range [][]float64{knots, nil} {
+		r := newRows(1 + len(k))
+		var v vector
+		for i, x := range z {
+			v.reset()
+			v.put(0, x)
+			for j, knot := range k {
+				v.put(1+j, max(0, x-knot))
+			}
+			r.add(&v, float64(data.weight[i]), data.label[i], int(data.group[i]))
+		}
+		penalty := ridge(r.width, bendPenalty)
+		penalty[0] = 0
+		w, _, err := fitLogistic(r, penalty)
+		if err != nil {
+			return calibration{}, err
+		}
+		c := calibration{Offset: w[r.width], Slope: w[0], Knots: k, Bends: w[1:r.width]}
+		if c.rising() {
+			return c, nil
+		}
+	}
+	return calibration{}, errors.New("the scores do not rise with the risk")
+}
+
+// drift estimates how much whole months of a fleet deviate from what is
+// expected, beyond chance: the deviation of log(observed / expected).
+func (c *calibration) drift(z []float64, data *dataset, drives []Drive) float64 {
+	type sums struct{ observed, expected float64 }
+	months := map[int]*sums{}
+	for i, l := range data.marks {
+		day := drives[l.drive].day(l.hour)
+		key := day.Year()*12 + int(day.Month())
+		if months[key] == nil {
+			months[key] = &sums{}
+		}
+		y, _ := c.at(z[i])
+		months[key].expected += l.weight * sigmoid(y)
+		months[key].observed += l.weight * indicator(l.within(hours30d))
+	}
+	// A failure is seen from this many landmarks, which are one event.
+	perFailure := float64(hours30d) / float64(trainEvery)
+	var sum, n float64
+	for _, k := range slices.Sorted(maps.Keys(months)) {
+		m := months[k]
+		failures := m.observed / perFailure
+		if failures < 10 || m.expected <= 0 {
+			continue
+		}
+		x := math.Log(m.observed / m.expected)
+		sum += x*x - 1/failures
+		n++
+	}
+	if n == 0 || sum <= 0 {
+		return minDriftLogit
+	}
+	return max(minDriftLogit, math.Sqrt(sum/n))
+}
+
+// usualLevels is, by vendor and signal, the median last value of drives that
+// did not fail.
+func usualLevels(drives []Drive, s *sampling) map[string]map[string]float64 {
+	values := map[string]map[string][]float64{}
+	for i := range drives {
+		d := &drives[i]
+		if d.Failed || !s.take(d) {
+			continue
+		}
+		st := newReplay(d).to(d.HoursLast)
+		if values[st.vendor] == nil {
+			values[st.vendor] = map[string][]float64{}
+		}
+		for _, index := range ataCounters {
+			if sr := st.find(index); sr != nil {
+				values[st.vendor][tracked[index]] = append(values[st.vendor][tracked[index]], sr.level)
+			}
+		}
+	}
+	out := map[string]map[string]float64{}
+	for vendor, signals := range values {
+		out[vendor] = map[string]float64{}
+		for name, v := range signals {
+			slices.Sort(v)
+			out[vendor][name] = v[len(v)/2]
+		}
+	}
+	return out
+}
+
+// endOf is the last day any drive was seen: what lies after it is not known.
+func endOf(drives []Drive) time.Time {
+	var end time.Time
+	for i := range drives {
+		if drives[i].Last.After(end) {
+			end = drives[i].Last
+		}
+	}
+	return end
+}
