@@ -25,6 +25,8 @@ type session struct {
 	// may have rolled back on its own then, and whatever came after would be a
 	// transaction of its own: so nothing comes after.
 	broken error
+	// given is the last epoch given out, as this transaction knows it; 0: not yet.
+	given uint64
 }
 
 func newSession(ctx context.Context, db *sql.DB) (*session, error) {
@@ -49,7 +51,7 @@ func (s *session) transaction(f func() error) error { return s.within("BEGIN IMM
 func (s *session) snapshot(f func() error) error { return s.within("BEGIN", "ROLLBACK", f) }
 
 func (s *session) within(begin, end string, f func() error) (err error) {
-	s.broken = nil
+	s.broken, s.given = nil, 0
 	if _, err := s.exec(begin); err != nil {
 		return err
 	}

@@ -79,12 +79,10 @@ func (t tx) Claims(f store.ClaimFilter) ([]store.Claim, error) {
 }
 
 func (t tx) NextEpoch() (uint64, error) {
-	var epoch uint64
-	err := t.s.row("UPDATE meta SET epoch = epoch + 1 RETURNING epoch", nil, &epoch)
-	if err != nil {
+	if err := t.s.row("UPDATE meta SET epoch = epoch + 1 RETURNING epoch", nil, &t.s.given); err != nil {
 		return 0, fmt.Errorf("next epoch: %w", err)
 	}
-	return epoch, nil
+	return t.s.given, nil
 }
 
 const updateClaim = "UPDATE claims SET domain = ?, name = ?, holder = ?, epoch = ?, phase = ?, attempt = ?, target = ?, seen = ?, " +
@@ -103,12 +101,13 @@ func (t tx) swapClaim(expected uint64, next store.Claim) error {
 	if next.Domain == "" || next.Holder == "" || next.Phase == "" {
 		return fmt.Errorf("domain %q, holder %q, phase %q: %w", next.Domain, next.Holder, next.Phase, store.ErrInvalid)
 	}
-	var given uint64
-	if err := t.s.row("SELECT epoch FROM meta", nil, &given); err != nil {
-		return err
+	if t.s.given == 0 {
+		if err := t.s.row("SELECT epoch FROM meta", nil, &t.s.given); err != nil {
+			return err
+		}
 	}
-	if next.Epoch <= expected || next.Epoch > given {
-		return fmt.Errorf("the last epoch given out is %d: %w", given, store.ErrInvalid)
+	if next.Epoch <= expected || next.Epoch > t.s.given {
+		return fmt.Errorf("the last epoch given out is %d: %w", t.s.given, store.ErrInvalid)
 	}
 	statement, args := insertClaim, claimFields(&next)
 	if expected != 0 {
