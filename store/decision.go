@@ -30,6 +30,7 @@ type Reason struct {
 type DecisionKind string
 
 const (
+	DecideHealthy     DecisionKind = "healthy" // the risk is gone, the host takes guests again
 	DecideWatch       DecisionKind = "watch"
 	DecideQuarantine  DecisionKind = "quarantine"
 	DecideEvacuate    DecisionKind = "evacuate"
@@ -60,6 +61,8 @@ type Decision struct {
 	Host       string
 	Kind       DecisionKind
 	Status     DecisionStatus
+	Component  string  // that it is about, "" for the whole host
+	Cause      string  // names what it answers: while it stands, the same cause is not decided upon again
 	Summary    string  // in one line
 	Threshold  float64 // percent, the one that was crossed; 0 when none was
 	Risk       Risk

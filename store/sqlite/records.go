@@ -9,11 +9,11 @@ import (
 	"github.com/vireo-kvm/vireo/store"
 )
 
-const decisionColumns = "id, at, host, kind, status, summary, threshold, risk, reasons, placements, model, resolved_by, " +
+const decisionColumns = "id, at, host, kind, status, component, cause, summary, threshold, risk, reasons, placements, model, resolved_by, " +
 	"resolution, resolved_at"
 
 func decisionFields(d *store.Decision) []any {
-	return []any{&d.ID, at(&d.At), &d.Host, &d.Kind, &d.Status, &d.Summary, &d.Threshold, document{&d.Risk},
+	return []any{&d.ID, at(&d.At), &d.Host, &d.Kind, &d.Status, &d.Component, &d.Cause, &d.Summary, &d.Threshold, document{&d.Risk},
 		document{&d.Reasons}, document{&d.Placements}, &d.Model, &d.ResolvedBy, &d.Resolution, at(&d.ResolvedAt)}
 }
 

@@ -94,6 +94,8 @@ CREATE TABLE decisions (
 	host        TEXT NOT NULL,
 	kind        TEXT NOT NULL,
 	status      TEXT NOT NULL,
+	component   TEXT NOT NULL,
+	cause       TEXT NOT NULL,
 	summary     TEXT NOT NULL,
 	threshold   REAL NOT NULL,
 	risk        TEXT NOT NULL, -- JSON, as are the next two
