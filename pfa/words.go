@@ -40,6 +40,8 @@ func counterWords(r Reason, sr *series, t Axis) string {
 			return fmt.Sprintf("%s rose %s and is %s again%s", name, ago(t-sr.began), to, usual)
 		}
 		return fmt.Sprintf("%s %s → %s in %s%s", name, from, to, days(t-sr.began), usual)
+	case sr.risen && t-sr.rose < 90*24 && r.Value > r.From:
+		return fmt.Sprintf("%s %s → %s, last risen %s%s", name, number(r.From), number(r.Value), ago(t-sr.rose), usual)
 	case r.Value == r.Usual:
 		return fmt.Sprintf("%s %s, as usual", name, number(r.Value))
 	default:

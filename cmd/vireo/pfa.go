@@ -22,7 +22,7 @@ func pfaCommand() *cli.Command {
 		Name:  "pfa",
 		Usage: "failure prediction: train, evaluate and question models",
 		Subcommands: []*cli.Command{
-			pfaTrainCommand(), pfaEvaluateCommand(), pfaModelCommand(), pfaSampleCommand(),
+			pfaTrainCommand(), pfaEvaluateCommand(), pfaScoreCommand(), pfaExplainCommand(), pfaModelCommand(), pfaSampleCommand(),
 		},
 	}
 }

@@ -30,13 +30,13 @@ func pfaTrainCommand() *cli.Command {
 }
 
 func trainModel(c *cli.Context) error {
-	h, err := readHistory(c.Path("data"))
-	if err != nil {
-		return badInput(err)
-	}
 	grade := pfa.Grade(c.String("grade"))
 	if grade != pfa.GradeLocal && grade != pfa.GradePublic {
 		return badInput(fmt.Errorf("--grade %s: expected A or C", grade))
+	}
+	h, err := readHistory(c.Path("data"))
+	if err != nil {
+		return badInput(err)
 	}
 	t := pfa.Training{Name: c.String("name"), Grade: grade, Drives: h.drives, Sources: h.sources}
 	if t.EvaluateFrom, err = evaluateFrom(c, h.drives); err != nil {

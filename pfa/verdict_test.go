@@ -1,0 +1,198 @@
+package pfa
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vireo-kvm/vireo/pfa/signal"
+)
+
+// state builds a state from the latest values of signals.
+func state(component string, values map[string]float64) *State {
+	s := NewState(component)
+	for _, name := range tracked { // in a fixed order
+		if v, ok := values[name]; ok {
+			s.Observe(value(component, name, 0, v))
+		}
+	}
+	return s
+}
+
+func TestHardEvidence(t *testing.T) {
+	tests := []struct {
+		name      string
+		component string
+		values    map[string]float64
+		severity  Severity // empty: no evidence
+		words     string
+	}{
+		{"a drive that passes", "disk:X", map[string]float64{signal.SmartPassed: 1}, "", ""},
+		{"a drive that fails itself", "disk:X", map[string]float64{signal.SmartPassed: 0}, Failing, "FAILED"},
+		{"no warning", "disk:N", map[string]float64{signal.NVMeCriticalWarning: 0}, "", ""},
+		{"spare", "disk:N", map[string]float64{signal.NVMeCriticalWarning: signal.NVMeWarnSpare}, Failing, "0x01: available spare below its threshold"},
+		{"temperature only", "disk:N", map[string]float64{signal.NVMeCriticalWarning: signal.NVMeWarnTemperature}, Degraded, "temperature"},
+		{"reliability", "disk:N", map[string]float64{signal.NVMeCriticalWarning: signal.NVMeWarnReliability}, Failing, "reliability degraded"},
+		{"temperature and read-only", "disk:N", map[string]float64{signal.NVMeCriticalWarning: 10}, Failing, "read-only"},
+		{"reserved bit", "disk:N", map[string]float64{signal.NVMeCriticalWarning: 128}, Degraded, "reserves"},
+		{"spare under its threshold without the bit", "disk:N", map[string]float64{signal.NVMeAvailableSpare: 4, signal.NVMeSpareThreshold: 10}, Failing, "4 %"},
+		{"spare at its threshold", "disk:N", map[string]float64{signal.NVMeAvailableSpare: 10, signal.NVMeSpareThreshold: 10}, "", ""},
+		{"corrected memory errors", "dimm:0/0/0", map[string]float64{signal.EDACCorrected: 900, signal.EDACUncorrected: 0}, "", ""},
+		{"an uncorrected memory error", "dimm:0/0/0", map[string]float64{signal.EDACUncorrected: 1}, Failing, "1 uncorrected memory errors"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			v := defaultModel(t).Score(state(test.component, test.values), epoch)
+			if test.severity == "" {
+				if len(v.Hard) != 0 {
+					t.Errorf("evidence %+v", v.Hard)
+				}
+				return
+			}
+			if len(v.Hard) != 1 || v.Hard[0].Severity != test.severity || !strings.Contains(v.Hard[0].Text, test.words) {
+				t.Fatalf("evidence %+v, want %s with %q", v.Hard, test.severity, test.words)
+			}
+			if !v.Hard[0].Since.Equal(epoch) || v.IsFailing() != (test.severity == Failing) {
+				t.Errorf("since %v, failing %v", v.Hard[0].Since, v.IsFailing())
+			}
+		})
+	}
+}
+
+func TestHardEvidenceIsTakenBack(t *testing.T) {
+	s := state("disk:X", map[string]float64{signal.SmartPassed: 0})
+	s.Observe(value("disk:X", signal.SmartPassed, 1, 1))
+	if e := s.Hard(); len(e) != 0 {
+		t.Errorf("still %+v", e)
+	}
+}
+
+func TestPriorsAreGradeD(t *testing.T) {
+	m := defaultModel(t)
+	for _, test := range []struct {
+		component string
+		quiet     map[string]float64
+		signal    string
+	}{
+		{"disk:N", map[string]float64{signal.NVMePercentageUsed: 3, signal.NVMeMediaErrors: 0}, signal.NVMeMediaErrors},
+		{"disk:S", map[string]float64{signal.SCSIGrownDefects: 0}, signal.SCSIGrownDefects},
+		{"dimm:0/0/0", map[string]float64{signal.EDACCorrected: 0}, signal.EDACCorrected},
+	} {
+		s := state(test.component, test.quiet)
+		before := m.Score(s, epoch)
+		s.Observe(value(test.component, test.signal, 24, 40))
+		after := m.Score(s, axisTime(s.latest))
+		if before.Grade != GradePrior || after.Grade != GradePrior {
+			t.Errorf("%s: grades %s, %s", test.component, before.Grade, after.Grade)
+		}
+		if before.Risk.Month.Percent > 0.5 || after.Risk.Month.Percent < 4*before.Risk.Month.Percent {
+			t.Errorf("%s: %g %% before, %g %% after errors", test.component, before.Risk.Month.Percent, after.Risk.Month.Percent)
+		}
+		if top := after.Top(1); len(top) != 1 || top[0].Signal != test.signal || top[0].From != 0 || top[0].Value != 40 {
+			t.Errorf("%s: reasons %+v", test.component, top)
+		}
+		sum := 0.0
+		for _, r := range after.Reasons {
+			sum += r.Contribution
+		}
+		if math.Abs(sum-after.Logit) > 1e-9 {
+			t.Errorf("%s: reasons sum to %g, logit %g", test.component, sum, after.Logit)
+		}
+	}
+}
+
+func TestScoreOfTheUnknown(t *testing.T) {
+	m := defaultModel(t)
+	if v := m.Score(NewState("disk:X"), epoch); v.Grade != GradePrior || !v.Modelled || !v.Observed.IsZero() || len(v.Top(3)) != 1 {
+		t.Errorf("a disk of which nothing was read: %+v", v)
+	}
+	if v := m.Score(NewState("nic:eth0"), epoch); v.Modelled || v.Risk != (Risk{}) {
+		t.Errorf("a network card: %+v", v)
+	}
+}
+
+// A drive without some attributes is normal: no error, and no alarm.
+func TestMissingAttributesAreNormal(t *testing.T) {
+	m := defaultModel(t)
+	for _, gone := range ataCounters[1:] {
+		values := map[string]float64{signal.SmartPowerOnHours: 9000}
+		for _, c := range ataCounters {
+			if c != gone {
+				values[tracked[c]] = 0
+			}
+		}
+		s := state("disk:X", values)
+		before := m.Score(s, epoch).Risk.Month.Percent
+		s.Observe(value("disk:X", tracked[gone], 24, 30)) // begins to be recorded
+		if r := s.find(gone).up.over(Days90, s.latest); r != 0 {
+			t.Errorf("%s: missing to value is a rise of %g", tracked[gone], r)
+		}
+		if before > 1 {
+			t.Errorf("without %s: %g %%", tracked[gone], before)
+		}
+	}
+}
+
+func verdict(component string, percent float64, failing bool) Verdict {
+	v := Verdict{Component: component, At: epoch, Observed: epoch, Modelled: true}
+	v.Risk.Month = Estimate{percent, percent / 2, min(100, percent*2)}
+	if failing {
+		v.Hard = []Evidence{{Severity: Failing, Text: "broken"}}
+	}
+	return v
+}
+
+func TestHostRisk(t *testing.T) {
+	root := Dependency{Kind: NeedsRoot}
+	swap := Dependency{Kind: NeedsSwap}
+	g1, g2 := Dependency{Kind: NeedsDomain, Name: "g1"}, Dependency{Kind: NeedsDomain, Name: "g2"}
+	bridge := Dependency{Kind: NeedsBridge, Name: "br0"}
+	tests := []struct {
+		name       string
+		components []Verdict
+		needs      Dependencies
+		host, any  float64
+		domains    map[string]float64
+		failing    bool
+		failingDom []string
+		note       string
+	}{
+		{"the root disk empties the host", []Verdict{verdict("disk:A", 30, false)}, Dependencies{"disk:A": {root}}, 30, 30, nil, false, nil, ""},
+		{"so does swap", []Verdict{verdict("disk:A", 30, false)}, Dependencies{"disk:A": {swap, g1}}, 30, 30, nil, false, nil, ""},
+		{"one domain's disk moves that domain", []Verdict{verdict("disk:A", 30, false)}, Dependencies{"disk:A": {g1}}, 0, 30, map[string]float64{"g1": 30}, false, nil, ""},
+		{"several domains' disk", []Verdict{verdict("disk:A", 30, true)}, Dependencies{"disk:A": {g2, g1, g2}}, 0, 30, map[string]float64{"g1": 30, "g2": 30}, false, []string{"g1", "g2"}, ""},
+		{"a disk nothing needs is a notice", []Verdict{verdict("disk:A", 60, true)}, Dependencies{"disk:A": nil}, 0, 0, nil, false, nil, "nothing on this host needs it"},
+		{"a quiet one is not even that", []Verdict{verdict("disk:A", 0.1, false)}, Dependencies{"disk:A": {}}, 0, 0, nil, false, nil, ""},
+		{"unknown dependency is said and counted", []Verdict{verdict("disk:A", 30, false)}, nil, 30, 30, nil, false, nil, "not known"},
+		{"a bridge's card", []Verdict{verdict("nic:eth0", 10, false)}, Dependencies{"nic:eth0": {bridge}}, 10, 10, nil, false, nil, ""},
+		{"memory needs no table", []Verdict{verdict("dimm:0/0/0", 1, true)}, nil, 1, 1, nil, true, nil, ""},
+		{"two disks of the host", []Verdict{verdict("disk:A", 50, false), verdict("disk:B", 50, true)}, Dependencies{"disk:A": {root}, "disk:B": {swap}}, 75, 75, nil, true, nil, ""},
+		{"no model", []Verdict{{Component: "nic:eth0"}}, Dependencies{"nic:eth0": {bridge}}, 0, 0, nil, false, nil, "no model"},
+		{"nothing read", []Verdict{{Component: "disk:A", Modelled: true}}, Dependencies{"disk:A": {root}}, 0, 0, nil, false, nil, "nothing read yet"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			v := HostRisk(test.components, test.needs, epoch)
+			if v.Host.Month.Percent != test.host || v.Any.Month.Percent != test.any || v.Failing != test.failing {
+				t.Errorf("host %g %%, any %g %%, failing %v", v.Host.Month.Percent, v.Any.Month.Percent, v.Failing)
+			}
+			if len(v.Domains) != len(test.domains) || !slices.Equal(v.FailingDomains, test.failingDom) {
+				t.Errorf("domains %v, failing %v", v.Domains, v.FailingDomains)
+			}
+			for d, want := range test.domains {
+				if v.Domains[d].Month.Percent != want {
+					t.Errorf("%s: %g %%", d, v.Domains[d].Month.Percent)
+				}
+			}
+			if test.note == "" && len(v.Notes) != 0 || test.note != "" && (len(v.Notes) != 1 || !strings.Contains(v.Notes[0], test.note)) {
+				t.Errorf("notes %q, want %q", v.Notes, test.note)
+			}
+			for _, p := range v.Parts {
+				if p.Text == "" {
+					t.Errorf("part without words: %+v", p)
+				}
+			}
+		})
+	}
+}
