@@ -10,7 +10,7 @@ import (
 )
 
 // Model scores components of every kind: ATA hard drives by what it was trained
-// on, the others by documented priors. It is immutable and safe for concurrent
+// on, flash drives and all other kinds by documented priors. It is immutable and safe for concurrent
 // use.
 type Model struct {
 	header Header
@@ -60,6 +60,8 @@ func (m *Model) Score(s *State, at time.Time) Verdict {
 		nvmePrior.verdict(&v, s, t)
 	case protocol == "SCSI":
 		scsiPrior.verdict(&v, s, t)
+	case protocol == "ATA" && s.isFlash():
+		flashPrior.verdict(&v, s, t)
 	case protocol == "ATA" && s.find(ataCounters[cReallocated]) != nil:
 		m.scoreATA(&v, s, t)
 	default:
@@ -76,6 +78,12 @@ func (m *Model) scoreATA(v *Verdict, s *State, t Axis) {
 	v.Modelled, v.Grade, v.Model, v.Logit = true, m.header.Grade, m.Name(), score.logit
 	v.Risk = score.risk()
 	v.Reasons = m.ata.explain(s, t, x, score)
+}
+
+// isFlash reports whether the drive says that nothing in it turns.
+func (s *State) isFlash() bool {
+	sr := s.of(signal.DriveRotation)
+	return sr != nil && sr.level == 0
 }
 
 // guessProtocol is the protocol the drive reports, or the one whose signals it

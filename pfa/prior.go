@@ -48,7 +48,7 @@ const (
 )
 
 // The priors. Base rates are annual replacement rates reported for fleets of
-// data centres (NVMe flash about 0.9 % a year, SAS disks about 1.4 %, DIMMs with
+// data centres (flash, NVMe or SATA, about 0.9 % a year, SAS disks about 1.4 %, DIMMs with
 // an uncorrectable error about 1 %), divided by 12. The terms follow the sign
 // and rough size of the same kinds of counters in the ATA model; they were not
 // fitted to anything.
@@ -71,6 +71,14 @@ var (
 		{signal.SCSIVerifyUncorrected, rise30, 0.7, 0.2},
 		{signal.SCSIReadUncorrected, level, 0.5, 0.1},
 		{signal.SCSIWriteUncorrected, level, 0.5, 0.1},
+	}}
+	flashPrior = &prior{name: "prior ata flash", percent: 0.075, terms: []priorTerm{
+		{signal.SmartReallocatedSectors, rise30, 0.8, 0.3},
+		{signal.SmartReportedUncorrectable, level, 0.5, 0.2},
+		{signal.SmartReportedUncorrectable, rise30, 1.2, 0.3},
+		{signal.SmartPendingSectors, level, 0.7, 0.2},
+		{signal.SmartOfflineUncorrectable, level, 0.5, 0.1},
+		{signal.SmartCRCErrors, rise30, 0, 0.1},
 	}}
 	memoryPrior = &prior{name: "prior memory", percent: 0.08, terms: []priorTerm{
 		{signal.EDACCorrected, level, 1.0, 0},

@@ -42,6 +42,7 @@ var tracked = []string{
 	signal.EDACUncorrected,
 	signal.EDACCorrectedNI,
 	signal.EDACUncorrectedNI,
+	signal.DriveRotation,
 }
 
 var trackedIndex = func() map[string]int {

@@ -76,6 +76,7 @@ func TestPriorsAreGradeD(t *testing.T) {
 		signal    string
 	}{
 		{"disk:N", map[string]float64{signal.NVMePercentageUsed: 3, signal.NVMeMediaErrors: 0}, signal.NVMeMediaErrors},
+		{"disk:F", map[string]float64{signal.DriveRotation: 0, signal.SmartReallocatedSectors: 0, signal.SmartReportedUncorrectable: 0}, signal.SmartReportedUncorrectable},
 		{"disk:S", map[string]float64{signal.SCSIGrownDefects: 0}, signal.SCSIGrownDefects},
 		{"dimm:0/0/0", map[string]float64{signal.EDACCorrected: 0}, signal.EDACCorrected},
 	} {

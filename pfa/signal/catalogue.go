@@ -33,6 +33,7 @@ const (
 	Percent   = "percent"    // only where a device reports percent
 	Celsius   = "celsius"    //
 	PerSecond = "per_second" // a rate made by the collector
+	PerMinute = "per_minute" // turns of a disk
 )
 
 // Signal is one line of the catalogue.

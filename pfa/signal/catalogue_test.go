@@ -14,7 +14,7 @@ var (
 	nameForm = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 	kinds    = map[Kind]bool{Counter: true, Gauge: true, Verdict: true, Event: true}
 	units    = map[string]bool{None: true, Count: true, Seconds: true, Hours: true, Bytes: true, Ratio: true,
-		Percent: true, Celsius: true, PerSecond: true}
+		Percent: true, Celsius: true, PerSecond: true, PerMinute: true}
 )
 
 func TestEveryLineIsComplete(t *testing.T) {

@@ -25,6 +25,7 @@ const (
 	DriveFirmware = "drive_firmware"
 	DriveProtocol = "drive_protocol"
 	DriveSize     = "drive_size_bytes"
+	DriveRotation = "drive_rotation_rpm"
 )
 
 var smartSignals = []Signal{
@@ -46,6 +47,7 @@ var smartSignals = []Signal{
 	{DriveFirmware, Verdict, None, "disk", "drive firmware", "smartctl: firmware_version or scsi_revision"},
 	{DriveProtocol, Verdict, None, "disk", "drive protocol: ATA, NVMe or SCSI", "smartctl: device.protocol"},
 	{DriveSize, Gauge, Bytes, "disk", "drive size", "smartctl: user_capacity.bytes"},
+	{DriveRotation, Gauge, PerMinute, "disk", "rotation rate; 0 is flash", "smartctl: rotation_rate"},
 }
 
 // ataAttributes maps an ATA attribute id to the signal of its raw value.
