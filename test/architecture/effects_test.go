@@ -51,6 +51,8 @@ type adapter struct {
 
 var adapters = []adapter{
 	{"agent/dial/session.go", network, "it dials the manager"},
+	{"agent/run/run.go", process, "it starts smartctl and virsh, and kills them"},
+	{"agent/run/run.go", clock, "their deadlines"},
 	{"manager/serve/server.go", clock, "a stop waits for requests so long and no longer"},
 }
 
