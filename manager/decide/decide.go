@@ -36,7 +36,7 @@ func Decide(s Snapshot, p Policy, now time.Time) []Decision {
 // host decides about the whole host.
 func host(s Snapshot, p Policy, h *Host, b *brakes, now time.Time) (Decision, bool) {
 	level := h.Hold.Level
-	d := Decision{Host: h.Name, Risk: h.Risk, Cause: cause(h.Risk, level)}
+	d := Decision{Host: h.Name, Risk: h.Risk, Cause: Cause(h.Risk, level)}
 	if level == LevelEvacuate && h.State != Evacuating && h.State != Drained {
 		return evacuate(s, p, h, d, b, now)
 	}
@@ -112,7 +112,7 @@ func evacuate(s Snapshot, p Policy, h *Host, d Decision, b *brakes, now time.Tim
 // threat decides about a component whose failure would not take the whole host.
 func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (Decision, bool) {
 	open, standing := h.OpenThreats[t.Component]
-	d := Decision{Host: h.Name, Component: t.Component, Risk: t.Risk, Cause: t.Component + ": " + cause(t.Risk, t.Hold.Level)}
+	d := Decision{Host: h.Name, Component: t.Component, Risk: t.Risk, Cause: t.Component + ": " + Cause(t.Risk, t.Hold.Level)}
 	if t.Hold.Level < LevelEvacuate {
 		if standing && open.Status != Acting {
 			d.Status, d.Supersedes = Superseded, open.ID
@@ -157,9 +157,9 @@ func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (
 	return d, true
 }
 
-// cause names what stands behind a decision, coarsely enough that the daily
+// Cause names what stands behind a decision, coarsely enough that the daily
 // wobble of a score is no new cause, and finely enough that worse news is.
-func cause(r Risk, l Level) string {
+func Cause(r Risk, l Level) string {
 	if r.Hard {
 		var signals []string
 		for _, x := range r.Reasons {

@@ -70,4 +70,5 @@ type Placement struct {
 type Rejection struct {
 	Host   string `json:"host"`
 	Reason string `json:"reason"`
+	Fits   bool   `json:"fits,omitempty"` // it could take it; another one is better
 }

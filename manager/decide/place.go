@@ -68,7 +68,7 @@ func place(s *Snapshot, p Policy, d *Domain, taken map[string]uint64, now time.T
 		capacity := p.CapacityKiB(h.MemoryKiB)
 		used := h.ClaimedKiB + taken[h.Name] + d.MemoryKiB
 		if why := reject(h, source, d, capacity, used); why != "" {
-			pl.Rejected = append(pl.Rejected, Rejection{h.Name, why})
+			pl.Rejected = append(pl.Rejected, Rejection{Host: h.Name, Reason: why})
 			continue
 		}
 		fit = append(fit, candidate{h, float64(used) / float64(capacity)})
@@ -100,7 +100,7 @@ func place(s *Snapshot, p Policy, d *Domain, taken map[string]uint64, now time.T
 		pl.Why = "the preferred target, " + pl.Why
 	}
 	for _, c := range fit[1:] {
-		pl.Rejected = append(pl.Rejected, Rejection{c.host.Name, worse(c.host, c.after, best.host, best.after)})
+		pl.Rejected = append(pl.Rejected, Rejection{Host: c.host.Name, Reason: worse(c.host, c.after, best.host, best.after), Fits: true})
 	}
 	return pl
 }

@@ -1,0 +1,238 @@
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/vireo-kvm/vireo/migration"
+	"github.com/vireo-kvm/vireo/store"
+)
+
+// Background does slow work off the loop, in order, and gives the result back
+// as an input of the loop.
+type Background interface {
+	Go(work func(ctx context.Context) error, done func(now time.Time, err error))
+}
+
+// Setup is what a Core is made of.
+type Setup struct {
+	Store      store.Store
+	Readings   store.Readings
+	Scorer     Scorer
+	Background Background
+	Policy     Policy
+	Log        *slog.Logger
+	NewID      func(prefix string) string
+}
+
+// Core is the manager without clock, network and goroutines. One goroutine
+// calls its methods; now never goes back. What is durable is in the store
+// before anybody is told; the fields below are its copy in memory and what only
+// lives as long as the agents' sessions.
+type Core struct {
+	st    store.Store
+	rd    store.Readings
+	bg    Background
+	score Scorer
+	pol   Policy
+	log   *slog.Logger
+	newID func(prefix string) string
+	id    store.Identity
+
+	hosts     map[string]*host
+	claims    map[string]*claim // by domain
+	moves     map[string]*move  // open rows by id
+	owed      map[owedKey]store.Owed
+	decisions map[string]*standing
+	settings  settings
+
+	orders orders
+	asks   uint64
+	virsh  map[string]*virshCall
+
+	book  book
+	pace  pace
+	fatal error
+}
+
+// settings are what operators change at run time.
+type settings struct {
+	automation       bool
+	automationReason string
+}
+
+// pace says when the passes that need not run with every input ran last.
+type pace struct {
+	decided, pursued, owed, flushed time.Time
+	retained                        time.Time
+	decideSoon                      bool // a score or a state changed since
+}
+
+// NewCore reads the store.
+func NewCore(ctx context.Context, s Setup, now time.Time) (*Core, error) {
+	if s.NewID == nil {
+		s.NewID = randomID
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Core{
+		st: s.Store, rd: s.Readings, bg: s.Background, score: s.Scorer, pol: s.Policy, log: s.Log, newID: s.NewID,
+		id:        s.Store.Identity(),
+		hosts:     map[string]*host{},
+		claims:    map[string]*claim{},
+		moves:     map[string]*move{},
+		owed:      map[owedKey]store.Owed{},
+		decisions: map[string]*standing{},
+		settings:  settings{automation: true},
+		orders:    orders{wanted: map[orderKey]*order{}, byID: map[string]*order{}},
+		virsh:     map[string]*virshCall{},
+		book:      newBook(),
+	}
+	// Numbers of asks grow with the term, so that an agent's answer to an
+	// earlier manager is never taken for one to this.
+	c.asks = c.id.Term << 32
+	if err := s.Store.View(ctx, func(r store.Reader) error { return c.load(r, now) }); err != nil {
+		return nil, err
+	}
+	if err := c.loadRisks(ctx, now); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func randomID(prefix string) string {
+	var b [6]byte
+	rand.Read(b[:]) // never fails, see its documentation
+	return prefix + "-" + hex.EncodeToString(b[:])
+}
+
+// load fills the copy in memory.
+func (c *Core) load(r store.Reader, now time.Time) error {
+	hosts, err := r.Hosts()
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		c.hosts[h.Name] = newHost(h)
+	}
+	claims, err := r.Claims(store.ClaimFilter{})
+	if err != nil {
+		return err
+	}
+	for _, cl := range claims {
+		c.claims[cl.Domain] = &claim{Claim: cl}
+	}
+	rows, err := r.Migrations(store.MigrationFilter{Open: true})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		c.moves[row.ID] = newMove(row)
+	}
+	owed, err := r.Owed(store.OwedFilter{})
+	if err != nil {
+		return err
+	}
+	for _, o := range owed {
+		c.owed[keyOf(o)] = o
+	}
+	set, err := r.Setting(store.SettingAutomation)
+	switch {
+	case err == nil:
+		c.settings = settings{automation: set.Value == "on", automationReason: set.Reason}
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	domains, err := r.Domains(store.DomainFilter{})
+	if err != nil {
+		return err
+	}
+	for _, d := range domains {
+		if h := c.hosts[d.Host]; h != nil {
+			h.last[d.UUID] = d
+		}
+	}
+	return c.loadDecisions(r, now)
+}
+
+// Start begins the work: what the store left open goes on.
+func (c *Core) Start(now time.Time) {
+	c.event(now, store.Event{Kind: "manager.started", Text: fmt.Sprintf("generation %d, term %d, %d hosts, %d claims, %d moves open",
+		c.id.Generation, c.id.Term, len(c.hosts), len(c.claims), len(c.moves))})
+	c.log.Info("started", "generation", c.id.Generation, "term", c.id.Term, "hosts", len(c.hosts), "claims", len(c.claims), "moves", len(c.moves))
+}
+
+// Stop writes what has not been written.
+func (c *Core) Stop(now time.Time) {
+	if c.fatal == nil {
+		c.flush(now)
+	}
+}
+
+// Fatal is what ends this manager: another one has taken over, or the store
+// leaves open what it holds.
+func (c *Core) Fatal() error { return c.fatal }
+
+// Tick is one pass over everything that time alone changes. It is called
+// several times a second; each part has its own pace.
+func (c *Core) Tick(now time.Time) {
+	if c.fatal != nil {
+		return
+	}
+	c.age(now)
+	for _, m := range c.sortedMoves() {
+		c.watch(m, now)
+		c.conduct(m, now)
+	}
+	if c.pace.decideSoon || now.Sub(c.pace.decided) >= c.pol.Pace.Decide {
+		c.decide(now)
+	}
+	if now.Sub(c.pace.pursued) >= c.pol.Pace.Pursue {
+		c.pursue(now)
+	}
+	c.fill(now)
+	if now.Sub(c.pace.owed) >= c.pol.Pace.Owed {
+		c.pace.owed = now
+		c.payOwed(now)
+		for _, h := range c.sortedHosts() {
+			c.reconcileClaims(h, now)
+			c.reconcileTakes(h, now)
+		}
+	}
+	c.drained(now)
+	c.flush(now)
+	c.retain(now)
+}
+
+// update runs one transaction. On success the caller changes the copy in
+// memory; on an error nothing has changed, and the next pass tries again.
+func (c *Core) update(what string, f func(tx store.Tx) error) error {
+	err := c.st.Update(context.Background(), f)
+	switch {
+	case err == nil:
+		c.book.full = false
+		return nil
+	case errors.Is(err, store.ErrFull):
+		if !c.book.full {
+			c.log.Error("the store is full: nothing is granted and nothing moves until there is room", "doing", what, "err", err)
+		}
+		c.book.full = true
+	case errors.Is(err, store.ErrStale), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrNotFound), errors.Is(err, errRefused):
+		c.log.Error("the store refused", "doing", what, "err", err)
+	default:
+		c.fatal = fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// errRefused ends a transaction whose own check failed.
+var errRefused = errors.New("refused")
+
+// ended says whether a row needs no more steps.
+func ended(r migration.Row) bool { return r.State.Ended() }

@@ -1,0 +1,277 @@
+package manager
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/migration"
+	"github.com/vireo-kvm/vireo/store"
+)
+
+// move is an open row, and what this manager has seen of it. All but the row is
+// gone with the manager; the next one sees it again.
+type move struct {
+	row   migration.Row
+	dirty bool // something that is only shown has changed
+
+	// The target's absence counts only when it was asked for after the source's
+	// last word: lastWord is that word, fresh the number of the ask, 0 when
+	// there was none since, freshIn the session it was sent in.
+	lastWord sourceWord
+	fresh    uint64
+	freshIn  *Session
+	freshAt  time.Time
+	looked   map[string]time.Time // by host: when it was last asked
+
+	watch   migration.Watch
+	cpuTime time.Duration // of the running copy on the target, when first seen
+	cpuSeen bool
+	moving  bool // it has grown since
+
+	waiting string
+	stuck   stuck
+	steps   steps
+}
+
+// sourceWord is what of the source's word ends older words of the target.
+type sourceWord struct {
+	presence migration.Presence
+	gone     migration.Gone
+	call     migration.Call
+	void     bool
+}
+
+// stuck remembers since when a move needs attention, and for what it alarmed.
+type stuck struct {
+	since   time.Time
+	alarmed string
+}
+
+// steps are the hosts' own times of the switch, for the downtime's shares.
+type steps struct {
+	stopped, complete, gone, resumed time.Time
+}
+
+func newMove(r migration.Row) *move {
+	return &move{row: r, looked: map[string]time.Time{}}
+}
+
+// begun says whether the source's call was seen to have begun.
+func (m *move) begun() bool {
+	switch m.row.State {
+	case migration.Planned, migration.Claimed, migration.Preparing:
+		return false
+	}
+	return true
+}
+
+// busy says whether a row takes a slot: from its claim until the guest runs on
+// the target. What is left then costs nobody bandwidth, and a row that waits for
+// a person blocks no other.
+func (m *move) busy() bool {
+	switch {
+	case m.row.State == migration.Planned, ended(m.row), m.row.State == migration.Unclear:
+		return false
+	case m.row.State == migration.Committing:
+		return m.steps.resumed.IsZero()
+	}
+	return true
+}
+
+// step adds to the row's story.
+func (m *move) step(now time.Time, name, detail string) {
+	m.row.Steps = append(m.row.Steps, migration.Step{At: now, Name: name, Detail: detail})
+	m.dirty = true
+}
+
+// told notes the first time that an order was sent.
+func (m *move) told(now time.Time, kind migration.Order, host string) {
+	name := "ordered " + string(kind)
+	if !slices.ContainsFunc(m.row.Steps, func(s migration.Step) bool { return s.Name == name && s.Detail == host }) {
+		m.step(now, name, host)
+	}
+}
+
+// saw notes the first time that something was seen.
+func (m *move) saw(now time.Time, name, detail string) {
+	if !slices.ContainsFunc(m.row.Steps, func(s migration.Step) bool { return s.Name == name }) {
+		m.step(now, name, detail)
+	}
+}
+
+// enter changes the state that is shown.
+func (m *move) enter(now time.Time, state migration.State, why string) {
+	if m.row.State == state || state == "" {
+		return
+	}
+	m.row.State = state
+	m.step(now, string(state), why)
+}
+
+// see takes what both sides show into what is only shown, and notices when the
+// source's word has changed.
+func (c *Core) see(m *move, now time.Time) {
+	if m.row.State == migration.Planned {
+		return
+	}
+	source, target := c.hosts[m.row.Source], c.hosts[m.row.Target]
+	if source == nil || target == nil {
+		return
+	}
+	a := c.sourceCopy(m)
+	if w := (sourceWord{a.Presence, a.Gone, a.Call, a.Void}); a.Presence != migration.Unknown && w != m.lastWord {
+		m.lastWord, m.fresh = w, 0
+	}
+	if s := source.word(m.row.Domain); s != nil && s.GetAttempt() == m.row.ID {
+		c.seeSource(m, s, now)
+	}
+	if s := target.word(m.row.Domain); s != nil {
+		c.seeTarget(m, s, now)
+	}
+	m.row.Downtime = m.steps.downtime()
+}
+
+func (c *Core) seeSource(m *move, s *sight, now time.Time) {
+	if j := s.GetJob(); j != nil && j.GetDataTotal() > 0 {
+		m.row.Progress = migration.Progress{
+			DataTotal: j.GetDataTotal(), DataProcessed: j.GetDataProcessed(), DataRemaining: j.GetDataRemaining(),
+			BytesPerSecond: j.GetMemoryBps(), DirtyBytesPerSecond: j.GetMemoryDirtyRate(), Iteration: j.GetIteration(), At: now,
+		}
+		m.watch = m.watch.See(m.row.Progress)
+		m.dirty = true
+	}
+	if s.GetDefinition() != "" && m.row.Before.InactiveXML == "" {
+		m.row.Before.InactiveXML = s.GetDefinition()
+		m.dirty = true
+	}
+	if at, ok := m.first(&m.steps.stopped, s.GetStoppedAt()); ok {
+		m.saw(now, "stopped on the source", stamp(at))
+	}
+	if at, ok := m.first(&m.steps.gone, s.GetGoneAt()); ok {
+		m.saw(now, "gone on the source", stamp(at))
+	}
+	if s.GetCallError() != "" {
+		m.saw(now, "libvirt says", s.GetCallError())
+	}
+}
+
+func (c *Core) seeTarget(m *move, s *sight, now time.Time) {
+	if s.GetLiveAttempt() == m.row.ID || s.GetAttempt() == m.row.ID {
+		if at, ok := m.first(&m.steps.complete, s.GetCompleteAt()); ok {
+			m.saw(now, "complete on the target", stamp(at))
+		}
+		if at, ok := m.first(&m.steps.resumed, s.GetResumedAt()); ok {
+			m.saw(now, "runs on the target", stamp(at))
+		}
+	}
+	if presence(s.Domain) != migration.Alive {
+		return
+	}
+	if m.row.State == migration.Committing && m.steps.resumed.IsZero() {
+		m.steps.resumed = now // an agent that was restarted has forgotten when
+		m.saw(now, "runs on the target", "seen")
+	}
+	cpu := s.GetCpuTime().AsDuration()
+	if m.cpuSeen && cpu > m.cpuTime {
+		m.moving = true
+	} else if !m.cpuSeen {
+		m.cpuSeen, m.cpuTime = true, cpu
+	}
+}
+
+// first takes a host's time stamp once.
+func (m *move) first(to *time.Time, at *timestamppb.Timestamp) (time.Time, bool) {
+	if at == nil || !to.IsZero() {
+		return time.Time{}, false
+	}
+	*to = at.AsTime()
+	return *to, true
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("15:04:05.000000") }
+
+// downtime shares the pause out. The times come from two hosts' clocks: a share
+// that their difference makes negative is nothing, and the shares sum to the total.
+func (s steps) downtime() migration.Downtime {
+	if s.stopped.IsZero() || s.resumed.IsZero() {
+		return migration.Downtime{}
+	}
+	total := max(0, s.resumed.Sub(s.stopped))
+	between := func(from, to time.Time) time.Duration {
+		if from.IsZero() || to.IsZero() {
+			return 0
+		}
+		return min(total, max(0, to.Sub(from)))
+	}
+	d := migration.Downtime{Total: total}
+	d.Switch = between(s.stopped, s.complete)
+	d.SourceExit = min(total-d.Switch, between(s.complete, s.gone))
+	d.Handover = total - d.Switch - d.SourceExit
+	return d
+}
+
+// watch looks at what time alone changes in a move: give up, alarm.
+func (c *Core) watch(m *move, now time.Time) {
+	if m.row.AbortReason == "" {
+		if why := migration.GiveUp(m.row, m.watch, c.pol.Stall, now); why != "" {
+			c.giveUp(m, why, now)
+		}
+	}
+	if m.stuck.since.IsZero() || now.Sub(m.stuck.since) < c.pol.Pace.Alarm || m.stuck.alarmed == m.waiting {
+		return
+	}
+	m.stuck.alarmed = m.waiting
+	text := fmt.Sprintf("%s → %s waits for %s: %s", m.row.Source, m.row.Target, now.Sub(m.stuck.since).Round(time.Second), m.waiting)
+	c.event(now, store.Event{Kind: "migration.waits", Severity: store.Alarm, Host: m.row.Source, Domain: m.row.Domain, Migration: m.row.ID, Text: text})
+	c.log.Error("move waits", "domain", m.row.Domain, "migration", m.row.ID, "reason", m.waiting)
+}
+
+// giveUp asks a move to end; what is true decides how it does.
+func (c *Core) giveUp(m *move, why string, now time.Time) {
+	if m.row.AbortReason != "" || ended(m.row) {
+		return
+	}
+	m.row.AbortReason = why
+	m.step(now, "to be given up", why)
+}
+
+func (c *Core) sortedMoves() []*move {
+	return slices.SortedFunc(maps.Values(c.moves), func(a, b *move) int {
+		return cmp.Or(a.row.Planned.Compare(b.row.Planned), cmp.Compare(a.row.ID, b.row.ID))
+	})
+}
+
+// moveOf is the open row of a domain.
+func (c *Core) moveOf(domain string) *move {
+	for _, m := range c.moves {
+		if m.row.Domain == domain {
+			return m
+		}
+	}
+	return nil
+}
+
+// paused says whether a guest stands still because of its move.
+func paused(m *move, a, b migration.Copy) bool {
+	if m.row.Before.Paused {
+		return false
+	}
+	return a.Presence == migration.Paused || a.Presence != migration.Alive && b.Presence == migration.Paused
+}
+
+// outcomeOf says in words why a row ended as it did, from what was seen.
+func (m *move) outcomeOf(source *agentv1.Domain, why string) string {
+	if e := source.GetCallError(); e != "" && source.GetAttempt() == m.row.ID {
+		why = "libvirt: " + e
+	}
+	if m.row.AbortReason != "" && m.row.AbortReason != why {
+		return m.row.AbortReason + " (" + why + ")"
+	}
+	return why
+}

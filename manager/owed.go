@@ -1,0 +1,117 @@
+package manager
+
+import (
+	"time"
+
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/migration"
+	"github.com/vireo-kvm/vireo/store"
+)
+
+// owedKey identifies a debt as the store does.
+type owedKey struct {
+	kind                  store.OwedKind
+	host, domain, attempt string
+}
+
+func keyOf(o store.Owed) owedKey { return owedKey{o.Kind, o.Host, o.Domain, o.Attempt} }
+
+// payOwed gives every host what it still has to do.
+func (c *Core) payOwed(now time.Time) {
+	for _, h := range c.sortedHosts() {
+		c.payOwedTo(h, now)
+	}
+}
+
+// payOwedTo gives one host what it still has to do of moves that have ended:
+// first the void, because a definition is only settled once nothing can come.
+func (c *Core) payOwedTo(h *host, now time.Time) {
+	if !h.alive() {
+		return
+	}
+	for key, o := range c.owed {
+		if o.Host != h.Name {
+			continue
+		}
+		switch o.Kind {
+		case store.OwedVoid:
+			if s := h.word(o.Domain); s.GetAttempt() == o.Attempt && s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID && !active(s.Domain) {
+				c.settleOwed(key, now)
+				continue
+			}
+			c.tell(h, orderKey{h.Name, o.Domain, o.Attempt, string(migration.Void)}, c.epochFor(o), voidBody(), now)
+		case store.OwedSettle:
+			if _, first := c.owed[owedKey{store.OwedVoid, o.Host, o.Domain, o.Attempt}]; first {
+				continue
+			}
+			c.tell(h, orderKey{h.Name, o.Domain, o.Attempt, string(migration.Settle)}, c.epochFor(o), settleBody(o.Keep, o.Autostart, ""), now)
+		}
+	}
+}
+
+// epochFor is the epoch that an order for a debt carries.
+func (c *Core) epochFor(o store.Owed) uint64 {
+	if cl := c.claims[o.Domain]; cl != nil {
+		return max(cl.Epoch, o.Epoch)
+	}
+	return o.Epoch
+}
+
+// paid takes the answer to an order that a debt asked for. A refused settle is
+// settled too: the definition stood there before the move, and stays.
+func (c *Core) paid(o *order, now time.Time) {
+	done := o.outcome == agentv1.Outcome_OUTCOME_DONE
+	refused := o.outcome == agentv1.Outcome_OUTCOME_REFUSED
+	key := owedKey{host: o.key.host, domain: o.key.domain, attempt: o.key.attempt}
+	switch migration.Order(o.key.kind) {
+	case migration.Void:
+		key.kind = store.OwedVoid
+		if !done {
+			return
+		}
+	case migration.Settle:
+		key.kind = store.OwedSettle
+		if !done && !refused {
+			return
+		}
+	default:
+		return
+	}
+	if _, ok := c.owed[key]; !ok {
+		return
+	}
+	if refused {
+		c.event(now, store.Event{Kind: "definition.kept", Severity: store.Warning, Host: o.key.host, Domain: o.key.domain, Migration: o.key.attempt, Text: o.reason})
+	}
+	c.settleOwed(key, now)
+}
+
+// settleOwed strikes a debt; with a void goes the memory that was kept for it.
+func (c *Core) settleOwed(key owedKey, now time.Time) {
+	keys := []owedKey{key}
+	if key.kind == store.OwedVoid {
+		reservation := key
+		reservation.kind = store.OwedReservation
+		keys = append(keys, reservation)
+	}
+	err := c.update("settling what "+key.host+" owed", func(tx store.Tx) error {
+		for _, k := range keys {
+			if o, ok := c.owed[k]; ok {
+				if err := tx.DeleteOwed(o); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	for _, k := range keys {
+		delete(c.owed, k)
+	}
+	c.event(now, store.Event{Kind: "owed." + string(key.kind), Host: key.host, Domain: key.domain, Migration: key.attempt, Text: "done: nothing is left of the attempt there"})
+	if h := c.hosts[key.host]; h != nil {
+		c.payOwedTo(h, now)
+	}
+}
