@@ -47,7 +47,7 @@ var vectors = sync.Pool{New: func() any { return new(vector) }}
 // not lie before the state's newest reading.
 func (m *Model) Score(s *State, at time.Time) Verdict {
 	t := timeAxis(at)
-	v := Verdict{Component: s.component, Device: s.model, At: at, Hard: s.Hard()}
+	v := Verdict{Component: s.component, Device: s.model, At: at, Hard: s.Hard(), Facts: s.Facts()}
 	if s.some {
 		v.Observed = axisTime(s.latest)
 		t = max(t, s.latest)

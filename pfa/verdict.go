@@ -104,6 +104,7 @@ type Verdict struct {
 	Model     string     `json:"model"` // which model said it
 	Reasons   []Reason   `json:"reasons"`
 	Hard      []Evidence `json:"hard,omitempty"`
+	Facts     []Fact     `json:"facts,omitempty"`
 }
 
 // IsFailing reports whether hard evidence says that the component is failing.

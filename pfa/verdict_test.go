@@ -197,3 +197,25 @@ func TestHostRisk(t *testing.T) {
 		})
 	}
 }
+
+func TestFacts(t *testing.T) {
+	s := state("disk:X", map[string]float64{signal.DriveSize: 4000787030016, signal.SmartTemperature: 31, signal.SmartCRCErrors: 2, signal.SmartPowerOnHours: 7000})
+	fw := value("disk:X", signal.DriveFirmware, 0, 0)
+	fw.Value, fw.Text = nil, "CC52"
+	s.Observe(fw)
+	texts := func() (out []string) {
+		for _, f := range defaultModel(t).Score(s, axisTime(s.latest)).Facts {
+			out = append(out, f.Text)
+		}
+		return out
+	}
+	want := []string{"firmware CC52", "drive size 4.0 TB", "power-on hours (9) 7000", "drive temperature (194) 31 °C"}
+	if got := texts(); !slices.Equal(got, want) {
+		t.Errorf("facts %q, want %q", got, want)
+	}
+	s.Observe(value("disk:X", signal.SmartCRCErrors, 48, 9))
+	want = append(want, "interface CRC errors (199) 2 → 9 in 1 day: most often the cable or the port, not the disk")
+	if got := texts(); !slices.Equal(got, want) {
+		t.Errorf("facts %q, want %q", got, want)
+	}
+}

@@ -80,5 +80,8 @@ func printVerdict(c *cli.Context, v pfa.Verdict) error {
 	for _, r := range v.Reasons {
 		fmt.Fprintf(w, "\t%+.2f\t%s\n", r.Contribution, r.Text)
 	}
+	for _, f := range v.Facts {
+		fmt.Fprintf(w, "fact\t\t%s\n", f.Text)
+	}
 	return w.Flush()
 }
