@@ -8,9 +8,10 @@ import (
 )
 
 // ParseDomain reads what one domain XML says: everything of Domain but what
-// only libvirt knows (ID, State, Reason, Job, Process, Persistent, Autostart,
-// ManagedSave). ID is Inactive. Attempt is that of this document: of the live
-// one it names the move that brought the process.
+// only libvirt knows (State, Reason, Job, Process, Persistent, Autostart,
+// ManagedSave). ID is Inactive for a document that names none, such as a
+// definition. Attempt is that of this document: of the live one it names the
+// move that brought the process.
 func ParseDomain(domainXML string) (Domain, error) {
 	var x domainDoc
 	if err := xml.Unmarshal([]byte(domainXML), &x); err != nil {
@@ -24,6 +25,11 @@ func ParseDomain(domainXML string) (Domain, error) {
 		ID: Inactive, State: StateShutOff, VCPUs: x.VCPU.count(),
 	}
 	var err error
+	if x.ID != "" {
+		if d.ID, err = strconv.Atoi(x.ID); err != nil {
+			return Domain{}, fmt.Errorf("domain %s: id %q is not a number", x.Name, x.ID)
+		}
+	}
 	if d.MaxMemoryKiB, err = x.Memory.kib(); err != nil {
 		return Domain{}, fmt.Errorf("domain %s: memory: %w", x.Name, err)
 	}
@@ -48,6 +54,7 @@ func ParseDomain(domainXML string) (Domain, error) {
 type domainDoc struct {
 	XMLName       xml.Name
 	Type          string     `xml:"type,attr"`
+	ID            string     `xml:"id,attr"`
 	Name          string     `xml:"name"`
 	UUID          string     `xml:"uuid"`
 	Title         string     `xml:"title"`
@@ -77,7 +84,6 @@ type osDoc struct {
 
 type cpuDoc struct {
 	Mode  string `xml:"mode,attr"`
-	Match string `xml:"match,attr"`
 	Model string `xml:"model"`
 }
 
@@ -268,4 +274,22 @@ func (s sizeDoc) kib() (uint64, error) {
 		return 0, fmt.Errorf("%s %s is too large", text, s.Unit)
 	}
 	return (n*scale + 1023) / 1024, nil
+}
+
+// CPUElement cuts the <cpu> element out of a domain's XML; "" when it has none.
+func CPUElement(domainXML string) (string, error) {
+	var from, to int64
+	err := walk(domainXML, func(path []xml.Name, start *xml.StartElement, a, b int64) {
+		if len(path) != 2 || path[1].Local != "cpu" {
+			return
+		}
+		if start != nil {
+			from = a
+		}
+		to = b
+	})
+	if err != nil {
+		return "", err
+	}
+	return domainXML[from:to], nil
 }

@@ -50,6 +50,7 @@ type adapter struct {
 }
 
 var adapters = []adapter{
+	{"agent/virt/libvirtd/libvirtd.go", clock, "libvirt can't cancel a call: each one has a timeout"},
 	{"agent/dial/session.go", network, "it dials the manager"},
 	{"agent/run/run.go", process, "it starts smartctl and virsh, and kills them"},
 	{"agent/run/run.go", clock, "their deadlines"},

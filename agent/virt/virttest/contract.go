@@ -82,6 +82,7 @@ type bench struct {
 func newBench(t *testing.T, b Bench) *bench {
 	x := &bench{T: t, Bench: b, seenA: &log{}, seenB: &log{}}
 	x.a, x.b = x.open(b.A, x.seenA.add), x.open(b.B, x.seenB.add)
+	x.Cleanup(func() { x.Logf("A saw %v; B saw %v", x.seenA.short(), x.seenB.short()) })
 	return x
 }
 
@@ -422,7 +423,7 @@ func testDestroy(_ *testing.T, x *bench) {
 		}
 	})
 	x.must(x.a.Barrier(x.ctx()))
-	if !x.seenA.has("Started/Booted", "Stopped/Destroyed") {
+	if !x.seenA.has("Resumed/Unpaused", "Started/Booted", "Shutdown/On host request", "Stopped/Destroyed") {
 		x.Errorf("events: %v", x.seenA.short())
 	}
 	if err := x.a.Resume(x.ctx(), guestUUID); !virt.IsOperationInvalid(err) || virt.IsAlreadyRunning(err) {

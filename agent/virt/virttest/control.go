@@ -46,6 +46,9 @@ func (c *conn) Destroy(ctx context.Context, uuid string, want virt.Expect) error
 		if d.proc == nil {
 			return invalid("destroy", uuid, "domain is not running")
 		}
+		if d.proc.state == virt.StateRunning {
+			d.emit(virt.Shutdown, "On host request")
+		}
 		d.end(virt.DetailDestroyed, virt.ReasonDestroyed)
 		return nil
 	})
@@ -76,14 +79,14 @@ func (c *conn) Undefine(ctx context.Context, uuid string, opts virt.UndefineOpts
 		case d.managedSave && !opts.ManagedSave:
 			return invalid("undefine", uuid, "Refusing to undefine while domain managed save image exists")
 		}
-		d.undefine()
+		d.emit(virt.Undefined, "Removed")
+		d.forgetDefinition()
 		return nil
 	})
 }
 
-func (d *domain) undefine() {
+func (d *domain) forgetDefinition() {
 	d.def, d.autostart, d.managedSave = "", false, false
-	d.emit(virt.Undefined, "Removed")
 	if d.proc == nil {
 		delete(d.h.domains, d.uuid)
 	}

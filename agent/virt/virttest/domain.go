@@ -92,8 +92,8 @@ func (d *domain) boot(xml string, state virt.State) error {
 	if restored {
 		how = virt.DetailRestored
 	}
-	d.emit(virt.Started, how)
 	if state == virt.StatePaused {
+		d.emit(virt.Started, how)
 		d.emit(virt.Suspended, virt.DetailPaused)
 		return nil
 	}
@@ -101,7 +101,8 @@ func (d *domain) boot(xml string, state virt.State) error {
 	if restored {
 		d.proc.reason = virt.ReasonRestored
 	}
-	d.emit(virt.Resumed, virt.DetailUnpaused)
+	d.emit(virt.Resumed, virt.DetailUnpaused) // libvirt's order: it runs before it has started
+	d.emit(virt.Started, how)
 	return nil
 }
 

@@ -205,9 +205,10 @@ func (m *move) prepare() {
 	d.proc.job = virt.Job{Type: virt.JobUnbounded, Operation: virt.OpMigrateIn}
 	_ = m.to.call(d, "started", "begin", xml)
 	m.dst, m.dstProc = d, d.proc
+	d.emit(virt.Started, virt.DetailMigrated) // before any memory has come
 	m.lastTick = m.f.now
 	m.enter(Transferring)
-	m.src.h.send(virt.Event{Kind: virt.EventIteration, UUID: m.src.uuid, Name: m.src.name, Iteration: 1})
+	m.iterates()
 	m.then(m.f.timing.Tick, always, m.tick)
 }
 
@@ -245,9 +246,7 @@ func (m *move) tick() {
 		if m.p.AutoConverge && m.iteration > 2 {
 			m.throttle = min(99, m.throttle+max(10, m.p.AutoConvergeIncrement))
 		}
-		if m.srcAnswers() {
-			m.src.h.send(virt.Event{Kind: virt.EventIteration, UUID: m.src.uuid, Name: m.src.name, Iteration: int(m.iteration)})
-		}
+		m.iterates()
 		m.then(m.f.timing.Tick, always, m.tick)
 		return
 	}
@@ -256,12 +255,19 @@ func (m *move) tick() {
 	if !m.wasPaused {
 		m.src.pause(virt.ReasonMigrating, virt.DetailMigrated)
 	}
+	m.iteration++
+	m.iterates()
 	m.enter(Stopped)
 	m.then(m.f.timing.Switch, func() bool { return m.srcAnswers() && m.flows() }, m.complete)
 }
 
 func bytesIn(rate uint64, d time.Duration) uint64 {
 	return uint64(float64(rate) * d.Seconds())
+}
+
+// iterates says that QEMU begins another pass.
+func (m *move) iterates() {
+	m.src.h.send(virt.Event{Kind: virt.EventIteration, UUID: m.src.uuid, Name: m.src.name, Iteration: int(m.iteration)})
 }
 
 func (m *move) report() {
@@ -314,7 +320,6 @@ func (m *move) finished() {
 		d.def = def
 		d.emit(virt.Defined, detail)
 	}
-	d.emit(virt.Started, virt.DetailMigrated)
 	switch {
 	case m.p.Guarded || m.wasPaused:
 		d.pause(virt.ReasonUser, virt.DetailPaused)
@@ -322,7 +327,7 @@ func (m *move) finished() {
 		d.run(virt.ReasonMigrated, virt.DetailMigrated)
 	}
 	d.last = m.result()
-	d.h.send(virt.Event{Kind: virt.EventJobDone, UUID: d.uuid, Name: d.name, Job: d.last})
+	d.last.Operation = virt.OpMigrateIn
 	m.enter(Finished)
 	if m.settled { // the source gave up before: nobody waits for this answer
 		m.forget()
@@ -363,7 +368,7 @@ func (m *move) succeed() {
 	s := m.src
 	s.h.send(virt.Event{Kind: virt.EventJobDone, UUID: s.uuid, Name: s.name, Job: s.last})
 	if m.p.Persist && s.def != "" {
-		s.undefine() // also under a guest that was started here a moment ago
+		s.forgetDefinition() // also under a guest that was started here a moment ago; no event says so
 	}
 	m.enter(Returned)
 	m.settle(nil)

@@ -1,0 +1,172 @@
+//go:build e2e
+
+package libvirtd_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vireo-kvm/vireo/agent/virt"
+	"github.com/vireo-kvm/vireo/agent/virt/libvirtd"
+	"github.com/vireo-kvm/vireo/agent/virt/virttest"
+	"github.com/vireo-kvm/vireo/test/lab"
+)
+
+// inside names the directory that both hosts see, and says that this process is
+// the one that runs on the first lab host, where an agent would.
+const inside = "LIBVIRTD_CONTRACT_INSIDE"
+
+// busyMiB is how much of a guest's memory is not empty.
+const busyMiB = 16
+
+// TestContractOnLab runs the contract on two lab hosts: this program brings them
+// up and runs itself again on the first one.
+func TestContractOnLab(t *testing.T) {
+	if dir := os.Getenv(inside); dir != "" {
+		contract(t, dir)
+		return
+	}
+	dir := t.TempDir()
+	noise := make([]byte, busyMiB<<20)
+	_, _ = rand.Read(noise) // never fails
+	if err := os.WriteFile(filepath.Join(dir, "noise"), noise, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lab.Down(nil); err != nil {
+			t.Error("down:", err)
+		}
+	})
+	l, err := lab.Up(t.Context(), lab.Options{Hosts: 2, NoVireo: true, Say: func(s string) { t.Log(s) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"env", inside + "=" + dir, self, "-test.run", "^TestContractOnLab$", "-test.timeout", "9m"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	if only := os.Getenv("CONTRACT"); only != "" {
+		args[4] += "/" + only
+	}
+	cmd, err := l.Command(t.Context(), "h1", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.CombinedOutput()
+	t.Logf("on h1:\n%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func contract(t *testing.T, dir string) {
+	open, err := libvirtd.New(libvirtd.Options{KeepAliveInterval: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	side := func(uri, name string) virttest.Side {
+		return virttest.Side{Open: open, URI: uri, Peer: "qemu+tcp://" + name + "/system", Exits: libvirtd.Exits{},
+			RestartLibvirtd: func() { restart(t) }}
+	}
+	bench := virttest.Bench{
+		A: side("qemu:///system", "h1"), B: side("qemu+tcp://h2/system", "h2"),
+		Guest: func(name, uuid string) string { return guest(name, uuid, filepath.Join(dir, "noise")) },
+		Wait:  time.Sleep, SlowMiBs: busyMiB / 4,
+	}
+	virttest.Contract(t, func(t *testing.T, name string, test func(*testing.T, virttest.Bench)) {
+		t.Run(name, func(t *testing.T) {
+			t.Cleanup(func() { empty(t, "qemu:///system"); empty(t, "qemu+tcp://h2/system") })
+			test(t, bench)
+		})
+	})
+}
+
+// guest boots no system: the firmware waits for one, beside memory that is full
+// of noise and has to be transferred.
+func guest(name, uuid, noise string) string {
+	return fmt.Sprintf(`<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>%s</name>
+  <uuid>%s</uuid>
+  <title>the contract's guest</title>
+  <memory unit='MiB'>64</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <serial type='null'/>
+    <memballoon model='none'/>
+  </devices>
+  <qemu:commandline>
+    <qemu:arg value='-device'/>
+    <qemu:arg value='loader,file=%s,addr=0x2000000,force-raw=on'/>
+  </qemu:commandline>
+</domain>`, name, uuid, noise)
+}
+
+// restart kills this host's libvirtd; the lab starts it again.
+func restart(t *testing.T) {
+	t.Helper()
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, comm := range comms {
+		name, _ := os.ReadFile(comm)
+		if strings.TrimSpace(string(name)) != "libvirtd" {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.Split(comm, "/")[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("there is no libvirtd in this pid namespace")
+}
+
+// empty removes all domains; virsh waits until libvirtd is back.
+func empty(t *testing.T, uri string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var out []byte
+	var err error
+	for out, err = virsh(ctx, uri, "list", "--all", "--uuid"); err != nil && ctx.Err() == nil; {
+		time.Sleep(100 * time.Millisecond)
+		out, err = virsh(ctx, uri, "list", "--all", "--uuid")
+	}
+	if err != nil {
+		t.Errorf("%s: list: %v", uri, err)
+	}
+	for _, uuid := range strings.Fields(string(out)) {
+		_, _ = virsh(ctx, uri, "destroy", uuid)  // it may be shut off
+		_, _ = virsh(ctx, uri, "undefine", uuid) // it may have been transient
+	}
+	if out, err = virsh(ctx, uri, "list", "--all", "--uuid"); err != nil || strings.TrimSpace(string(out)) != "" {
+		t.Errorf("%s is not empty: %s, %v", uri, out, err)
+	}
+}
+
+func virsh(ctx context.Context, uri string, args ...string) ([]byte, error) {
+	return exec.CommandContext(ctx, "virsh", append([]string{"-q", "-c", uri}, args...)...).Output()
+}
+
+var _ virt.Exits = libvirtd.Exits{}
