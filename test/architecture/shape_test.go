@@ -117,3 +117,23 @@ func brokenSizes(_ *testing.T, tree *tree) []string {
 	}
 	return broken
 }
+
+// A struct that is no longer wide needs no reason any more.
+func TestWideStructsAreWide(t *testing.T) {
+	found := map[string]bool{}
+	for _, file := range repository(t).files {
+		ast.Inspect(file.ast, func(node ast.Node) bool {
+			if spec, ok := node.(*ast.TypeSpec); ok {
+				if structure, ok := spec.Type.(*ast.StructType); ok && structure.Fields.NumFields() > maxFields {
+					found[file.dir()+"."+spec.Name.Name] = true
+				}
+			}
+			return true
+		})
+	}
+	for name := range wide {
+		if !found[name] {
+			t.Errorf("%s has no more than %d fields: take it off the list", name, maxFields)
+		}
+	}
+}
