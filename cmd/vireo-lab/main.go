@@ -32,6 +32,7 @@ each host, in namespaces of its own. Needs root; uses no KVM.
    vireo-lab exec h1 -- ps ax            run anything inside a host
    vireo-lab heartbeats --json           what the guests went through, measured from outside
    eval "$(vireo-lab env)"               let this shell's vireo talk to the lab's manager
+   vireo-lab inject h2 libvirtd stop     hurt it; "vireo-lab heal" undoes it
    vireo-lab down                        take it away, whatever state it is in
 
 Guests send a beat every 10 ms with their boot id and a counter. What migrations and
@@ -54,6 +55,7 @@ func main() {
 		Commands: []*cli.Command{
 			upCommand(), downCommand(), statusCommand(), envCommand(),
 			execCommand(), virshCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(),
+			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(),
 			hostInitCommand(), receiverCommand(),
 		},
 	}

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	osexec "os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,13 +108,13 @@ func up(t *testing.T, o lab.Options) *lab.Lab {
 	return l
 }
 
-func program(t *testing.T, args ...string) *exec.Cmd {
+func program(t *testing.T, args ...string) *osexec.Cmd {
 	t.Helper()
 	bin, err := lab.FindBin()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return exec.CommandContext(t.Context(), filepath.Join(bin, "vireo-lab"), args...)
+	return osexec.CommandContext(t.Context(), filepath.Join(bin, "vireo-lab"), args...)
 }
 
 func TestUpAndDownLeaveNothing(t *testing.T) {
@@ -238,11 +238,11 @@ func TestUpKilledAtAnyPoint(t *testing.T) {
 }
 
 func TestAForeignNamespaceIsLeftAlone(t *testing.T) {
-	if out, err := exec.Command("ip", "netns", "add", "vireo-h2").CombinedOutput(); err != nil {
+	if out, err := osexec.Command("ip", "netns", "add", "vireo-h2").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	defer func() {
-		if out, err := exec.Command("ip", "netns", "del", "vireo-h2").CombinedOutput(); err != nil {
+		if out, err := osexec.Command("ip", "netns", "del", "vireo-h2").CombinedOutput(); err != nil {
 			t.Errorf("the foreign namespace is gone: %v: %s", err, out)
 		}
 	}()
@@ -265,7 +265,7 @@ func TestImpossibleOptionsAreNamed(t *testing.T) {
 	} {
 		t.Run(flags, func(t *testing.T) {
 			out, err := program(t, append([]string{"up"}, strings.Fields(flags)...)...).CombinedOutput()
-			var exit *exec.ExitError
+			var exit *osexec.ExitError
 			if !errors.As(err, &exit) || exit.ExitCode() != 2 {
 				t.Errorf("ended with %v, want exit code 2", err)
 			}

@@ -176,3 +176,29 @@ func qemuUUID(pid int) string {
 	}
 	return ""
 }
+
+// LogFiles returns the logs of a machine's services; all machines if it is "", all services if service is.
+func (l *Lab) LogFiles(machine, service string) ([]string, error) {
+	machines := l.Machines()
+	if machine != "" {
+		if _, err := l.addressOf(machine); err != nil {
+			return nil, err
+		}
+		machines = []string{machine}
+	}
+	if service == "" {
+		service = "*"
+	}
+	var files []string
+	for _, m := range machines {
+		found, err := filepath.Glob(filepath.Join(machineDir(m), "log", service+".log"))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s has no service %q", machine, service)
+	}
+	return files, nil
+}

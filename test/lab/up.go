@@ -170,6 +170,9 @@ func buildMachine(ctx context.Context, made *madeLog, d Description, machine str
 	}
 	if isHost {
 		disk := filepath.Join(machineDir(machine), "disk")
+		if err := furnishHardware(machine); err != nil {
+			return err
+		}
 		if err := configureLibvirt(disk, d.host(machine).UUID, d.Options.ShortKeepalive); err != nil {
 			return err
 		}
