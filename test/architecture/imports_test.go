@@ -164,18 +164,3 @@ func withinAny(path string, parents []string) bool {
 }
 
 func shown(path string) string { return strings.TrimPrefix(path, module+"/") }
-
-// A row without a package is a row about nothing.
-func TestEveryRowHasPackages(t *testing.T) {
-	used := map[string]bool{}
-	for _, file := range repository(t).files {
-		if own := rowOf(file.dir()); own != nil {
-			used[own.path] = true
-		}
-	}
-	for _, r := range table {
-		if !used[r.path] {
-			t.Errorf("no package under %s", r.path)
-		}
-	}
-}

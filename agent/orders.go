@@ -1,0 +1,324 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vireo-kvm/vireo/agent/journal"
+	"github.com/vireo-kvm/vireo/agent/virt"
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+)
+
+// lane holds the orders for one domain: one at a time, in the order in which
+// they came.
+type lane struct {
+	running *agentv1.Order
+	waiting []*agentv1.Order
+}
+
+func (d *domain) busy() bool {
+	return d.lane.running != nil || len(d.lane.waiting) > 0 || d.looking || d.alone
+}
+
+// answers remembers what was answered to the latest orders: an order that comes
+// twice has one effect and one answer.
+type answers struct {
+	given map[string]*agentv1.OrderResult
+	ids   []string // oldest first
+}
+
+const answersKept = 1024
+
+func (a *answers) keep(r *agentv1.OrderResult) {
+	if a.given == nil {
+		a.given = map[string]*agentv1.OrderResult{}
+	}
+	if a.given[r.Order] == nil {
+		a.ids = append(a.ids, r.Order)
+	}
+	a.given[r.Order] = r
+	if len(a.ids) > answersKept {
+		delete(a.given, a.ids[0])
+		a.ids = slices.Delete(a.ids, 0, 1)
+	}
+}
+
+// order takes one order of the session.
+func (c *Core) order(o *agentv1.Order, now time.Time) {
+	if r := c.answers.given[o.GetId()]; r != nil {
+		c.sendResult(r)
+		return
+	}
+	if why := c.stale(o); why != "" {
+		c.refuseUnheard(o, why)
+		return
+	}
+	if err := c.adopt(o.GetGeneration(), o.GetTerm()); err != nil {
+		c.refuseUnheard(o, err.Error())
+		return
+	}
+	if t, is := o.GetBody().(*agentv1.Order_TakeNothing); is {
+		c.takeNothing(o, t.TakeNothing.GetOn())
+		return
+	}
+	if why := malformed(o); why != "" {
+		c.refuseUnheard(o, why)
+		return
+	}
+	d := c.domain(o.GetDomain())
+	if d.lane.has(o.GetId()) {
+		return // its answer will come
+	}
+	d.lane.waiting = append(d.lane.waiting, o)
+	c.pump(d, now)
+}
+
+func (l *lane) has(id string) bool {
+	return l.running != nil && l.running.GetId() == id ||
+		slices.ContainsFunc(l.waiting, func(o *agentv1.Order) bool { return o.GetId() == id })
+}
+
+// stale says why an order is not for this boot, this session and this
+// generation and term.
+func (c *Core) stale(o *agentv1.Order) string {
+	switch {
+	case o.GetBootId() != c.host.BootID:
+		return fmt.Sprintf("the order is for boot %s, this is boot %s", o.GetBootId(), c.host.BootID)
+	case o.GetSession() != c.link.session || c.link.session == "":
+		return fmt.Sprintf("the order is of session %s, not of this one", o.GetSession())
+	case o.GetGeneration() < c.host.Generation:
+		return fmt.Sprintf("generation %d is older than %d", o.GetGeneration(), c.host.Generation)
+	case o.GetGeneration() == c.host.Generation && o.GetTerm() < c.host.Term:
+		return fmt.Sprintf("term %d is older than %d", o.GetTerm(), c.host.Term)
+	}
+	return ""
+}
+
+// outdated says why an order is older than what is known of its domain.
+func (d *domain) outdated(o *agentv1.Order) string {
+	if o.GetGeneration() == d.Generation && o.GetEpoch() < d.Epoch {
+		return fmt.Sprintf("epoch %d is older than %d", o.GetEpoch(), d.Epoch)
+	}
+	return ""
+}
+
+func malformed(o *agentv1.Order) string {
+	switch o.GetBody().(type) {
+	case nil:
+		return "the order is of a kind that this agent does not know"
+	case *agentv1.Order_Confirm, *agentv1.Order_Release:
+	default:
+		if o.GetAttempt() == "" {
+			return "the order names no attempt"
+		}
+	}
+	switch {
+	case o.GetDomain() == "":
+		return "the order names no domain"
+	case o.GetEpoch() == 0:
+		return "the order has no epoch"
+	}
+	return ""
+}
+
+// pump begins the next order of a domain that has none running.
+func (c *Core) pump(d *domain, now time.Time) {
+	for d.lane.running == nil && len(d.lane.waiting) > 0 {
+		o := d.lane.waiting[0]
+		d.lane.waiting = slices.Delete(d.lane.waiting, 0, 1)
+		// The world may have changed while it waited.
+		why := c.stale(o)
+		if why == "" {
+			why = d.outdated(o)
+		}
+		if why != "" {
+			c.refuseUnheard(o, why)
+			continue
+		}
+		d.lane.running = o
+		c.begin(d, o, now)
+	}
+}
+
+func (c *Core) begin(d *domain, o *agentv1.Order, now time.Time) {
+	switch b := o.GetBody().(type) {
+	case *agentv1.Order_Confirm:
+		c.confirm(d, o, now)
+	case *agentv1.Order_Release:
+		c.release(d, o, now)
+	case *agentv1.Order_Prepare:
+		c.prepare(d, o, b.Prepare, now)
+	case *agentv1.Order_Move:
+		c.move(d, o, b.Move, now)
+	case *agentv1.Order_Abort:
+		c.abort(d, o, now)
+	case *agentv1.Order_Resume:
+		c.resume(d, o, now)
+	case *agentv1.Order_Void:
+		c.void(d, o, now)
+	case *agentv1.Order_ResumeOwn:
+		c.resumeOwn(d, o, now)
+	case *agentv1.Order_DestroyOwn:
+		c.destroyOwn(d, o, now)
+	case *agentv1.Order_Settle:
+		c.settle(d, o, b.Settle, now)
+	}
+}
+
+// answer ends the running order.
+func (c *Core) answer(d *domain, o *agentv1.Order, outcome agentv1.Outcome, reason string, now time.Time) {
+	c.Log.Info("order answered", "domain", d.UUID, "order", kind(o), "attempt", o.GetAttempt(), "epoch", o.GetEpoch(),
+		"outcome", outcome.String(), "reason", reason)
+	r := &agentv1.OrderResult{Order: o.GetId(), Outcome: outcome, Reason: reason}
+	c.answers.keep(r)
+	c.sendResult(r)
+	d.lane.running = nil
+	c.pump(d, now)
+}
+
+func (c *Core) done(d *domain, o *agentv1.Order, now time.Time) {
+	c.answer(d, o, agentv1.Outcome_OUTCOME_DONE, "", now)
+}
+
+// refuse: not obeyed, and nothing has changed.
+func (c *Core) refuse(d *domain, o *agentv1.Order, now time.Time, format string, args ...any) {
+	c.answer(d, o, agentv1.Outcome_OUTCOME_REFUSED, fmt.Sprintf(format, args...), now)
+}
+
+// fail: it was tried.
+func (c *Core) fail(d *domain, o *agentv1.Order, now time.Time, err error) {
+	c.answer(d, o, agentv1.Outcome_OUTCOME_FAILED, virt.Message(err), now)
+}
+
+// refuseUnheard refuses an order before it reached its domain. The answer is
+// not kept: the same order may be right in another session.
+func (c *Core) refuseUnheard(o *agentv1.Order, why string) {
+	c.Log.Warn("order refused", "domain", o.GetDomain(), "order", kind(o), "attempt", o.GetAttempt(), "reason", why)
+	c.sendResult(&agentv1.OrderResult{Order: o.GetId(), Outcome: agentv1.Outcome_OUTCOME_REFUSED, Reason: why})
+}
+
+func (c *Core) sendResult(r *agentv1.OrderResult) {
+	c.send(&agentv1.AgentMessage{Body: &agentv1.AgentMessage_Result{Result: r}})
+}
+
+func kind(o *agentv1.Order) string {
+	switch o.GetBody().(type) {
+	case *agentv1.Order_Confirm:
+		return "confirm"
+	case *agentv1.Order_Release:
+		return "release"
+	case *agentv1.Order_Prepare:
+		return "prepare"
+	case *agentv1.Order_Move:
+		return "move"
+	case *agentv1.Order_Abort:
+		return "abort"
+	case *agentv1.Order_Resume:
+		return "resume"
+	case *agentv1.Order_Void:
+		return "void"
+	case *agentv1.Order_ResumeOwn:
+		return "resume own"
+	case *agentv1.Order_DestroyOwn:
+		return "destroy own"
+	case *agentv1.Order_Settle:
+		return "settle"
+	case *agentv1.Order_TakeNothing:
+		return "take nothing"
+	}
+	return "unknown"
+}
+
+// raised is the domain's entry as it is once the order is obeyed, to be
+// changed further and committed.
+func (d *domain) raised(o *agentv1.Order) journal.Domain {
+	next := d.Domain.Clone()
+	next.Generation, next.Epoch = o.GetGeneration(), o.GetEpoch()
+	return next
+}
+
+// promise commits what an order changes, or refuses the order.
+func (c *Core) promise(d *domain, o *agentv1.Order, next journal.Domain, now time.Time) bool {
+	if err := c.commit(d, next, now); err != nil {
+		c.refuse(d, o, now, "the journal can't be written: %v", err)
+		return false
+	}
+	return true
+}
+
+// looked runs then when libvirt has shown the domain as it is now, with nothing
+// having happened to it since; if libvirt does not answer the order fails.
+func (c *Core) looked(d *domain, o *agentv1.Order, then func(now time.Time)) {
+	began := c.step
+	c.Hands.Look(d.UUID, func(now time.Time, s Seen, err error) {
+		c.step++
+		if err != nil && !virt.IsNoDomain(err) {
+			c.fail(d, o, now, err)
+			return
+		}
+		c.saw(d, s, err == nil, began, now)
+		switch {
+		case !c.libvirt.up:
+			c.fail(d, o, now, errNoLibvirt)
+		case d.touched > began:
+			c.looked(d, o, then) // something happened meanwhile
+		default:
+			then(now)
+		}
+	})
+}
+
+// takeNothing journals that this host takes nothing new, or does again.
+func (c *Core) takeNothing(o *agentv1.Order, on bool) {
+	h := c.host
+	h.TakesNothing = on
+	r := &agentv1.OrderResult{Order: o.GetId(), Outcome: agentv1.Outcome_OUTCOME_DONE}
+	if h != c.host {
+		if err := c.setHost(h); err != nil {
+			c.refuseUnheard(o, fmt.Sprintf("the journal can't be written: %v", err))
+			return
+		}
+	}
+	c.answers.keep(r)
+	c.sendResult(r)
+}
+
+// confirm: this host holds the claim with the order's epoch.
+func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
+	if dep := d.leaving(); dep != nil && d.Attempt.Stage == journal.Started && dep.Call == journal.CallOut {
+		c.refuse(d, o, now, "attempt %s is under way here", d.Attempt.ID)
+		return
+	}
+	next := d.raised(o)
+	next.Phase, next.Confirmed = journal.Held, true
+	over := d.leaving() != nil && d.Attempt.Stage == journal.Void
+	if over {
+		next.Attempt.Departure = nil // the guest stays
+	}
+	old := d.Attempt
+	if !c.promise(d, o, next, now) {
+		return
+	}
+	if over {
+		c.unwatch(d, old)
+	}
+	c.done(d, o, now)
+	c.sight(d)
+}
+
+// release: this host holds the claim no longer, and has nothing of it.
+func (c *Core) release(d *domain, o *agentv1.Order, now time.Time) {
+	c.looked(d, o, func(now time.Time) {
+		if d.present() || len(d.Starts) > 0 {
+			c.refuse(d, o, now, "a process of the domain is here: %s (%s)", d.seen.State, d.seen.Reason)
+			return
+		}
+		next := d.raised(o)
+		next.Phase, next.Confirmed = journal.Released, false
+		if c.promise(d, o, next, now) {
+			c.done(d, o, now)
+			c.sight(d)
+		}
+	})
+}
