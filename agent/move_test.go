@@ -2,7 +2,6 @@ package agent
 
 import (
 	"testing"
-	"time"
 
 	"github.com/vireo-kvm/vireo/migration"
 )
@@ -16,5 +15,4 @@ func TestMove(t *testing.T) {
 		t.Errorf("row is %s (%s), want done", b.row.State, b.row.Outcome)
 	}
 	b.rightly()
-	_ = time.Second
 }

@@ -392,10 +392,14 @@ var _ io.Writer = traceWriter{}
 // testJournal is the station's journal with crashes in it.
 type testJournal struct{ s *station }
 
-func (j *testJournal) State() journal.State         { return j.s.files.State() }
-func (j *testJournal) Forget(uuid string) error     { return j.write(func() error { return j.s.files.Forget(uuid) }) }
-func (j *testJournal) Tidy() error                  { return j.s.files.Tidy() }
-func (j *testJournal) SetHost(h journal.Host) error { return j.write(func() error { return j.s.files.SetHost(h) }) }
+func (j *testJournal) State() journal.State { return j.s.files.State() }
+func (j *testJournal) Forget(uuid string) error {
+	return j.write(func() error { return j.s.files.Forget(uuid) })
+}
+func (j *testJournal) Tidy() error { return j.s.files.Tidy() }
+func (j *testJournal) SetHost(h journal.Host) error {
+	return j.write(func() error { return j.s.files.SetHost(h) })
+}
 func (j *testJournal) SetDomain(d journal.Domain) error {
 	return j.write(func() error { return j.s.files.SetDomain(d) })
 }
