@@ -50,7 +50,7 @@ func (c *Core) reconcileClaims(h *host, now time.Time) {
 // row is open nothing is confirmed, released or adopted here.
 func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 	s := h.word(domain)
-	if s == nil || c.busyMove(domain) {
+	if s == nil || c.busyMove(domain) || s.GetState() == agentv1.DomainState_DOMAIN_STATE_UNSPECIFIED {
 		return
 	}
 	cl := c.claims[domain]
@@ -87,7 +87,8 @@ func holds(d *agentv1.Domain) bool {
 func (c *Core) adopt(h *host, now time.Time) {
 	var found []*sight
 	for uuid, s := range h.seen {
-		if c.claims[uuid] == nil && active(s.Domain) && !incoming(s.Domain) && !c.busyMove(uuid) {
+		if c.claims[uuid] == nil && active(s.Domain) && !incoming(s.Domain) && !c.busyMove(uuid) &&
+			s.GetState() != agentv1.DomainState_DOMAIN_STATE_UNSPECIFIED {
 			found = append(found, s)
 		}
 	}

@@ -20,8 +20,10 @@ func (c *Core) sourceCopy(m *move) migration.Copy {
 		Presence: presence(s.Domain),
 		Job:      s.GetJob() != nil,
 		Void:     mine && s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID,
-		Settled:  !active(s.Domain) && !s.GetPersistent(),
-		Fresh:    true,
+		// Its journal has closed the attempt too: until then it keeps watch over
+		// it, with a connection to the target's libvirt.
+		Settled: !active(s.Domain) && !s.GetPersistent() && (!mine || s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED),
+		Fresh:   true,
 	}
 	if out.Presence == migration.Paused {
 		switch s.GetPause() {
@@ -89,7 +91,8 @@ func (c *Core) targetCopy(m *move) migration.Copy {
 		Complete: s.GetComplete() && s.GetLiveAttempt() == m.row.ID,
 		Moving:   m.moving,
 		Fresh:    m.fresh != 0 && m.freshIn == h.session && s.asked >= m.fresh,
-		Settled:  !m.row.Before.Persistent || s.GetPersistent() && s.GetAutostart() == m.row.Before.Autostart,
+		Settled: (!mine || s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED) &&
+			(!m.row.Before.Persistent || s.GetPersistent() && s.GetAutostart() == m.row.Before.Autostart),
 	}
 	switch s.GetAttemptState() {
 	case agentv1.AttemptState_ATTEMPT_STATE_PREPARED, agentv1.AttemptState_ATTEMPT_STATE_STARTED, agentv1.AttemptState_ATTEMPT_STATE_ENDED:

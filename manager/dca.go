@@ -204,16 +204,17 @@ func (c *Core) record(s decide.Snapshot, d decide.Decision, domains []string, by
 	return n, nil
 }
 
-// rowsFor plans a row for each domain that has a target.
+// rowsFor plans a row for each domain that has a target. A nanosecond between
+// them keeps the plan's order.
 func (c *Core) rowsFor(d *standing, ps []decide.Placement, now time.Time) []migration.Row {
 	var rows []migration.Row
-	for _, p := range ps {
+	for i, p := range ps {
 		if p.Target == "" {
 			continue
 		}
 		rows = append(rows, migration.Row{
 			ID: c.newID("m"), Domain: p.Domain, DomainName: p.Name, Source: d.Host, Target: p.Target,
-			Reason: d.Summary, Decision: d.ID, State: migration.Planned, Planned: now, Switchover: c.pol.Switchover,
+			Reason: d.Summary, Decision: d.ID, State: migration.Planned, Planned: now.Add(time.Duration(i)), Switchover: c.pol.Switchover,
 			Before: migration.Before{MemoryKiB: p.MemoryKiB},
 			Steps:  []migration.Step{{At: now, Name: string(migration.Planned), Detail: p.Target + ": " + p.Why}},
 		})

@@ -187,7 +187,7 @@ func (c *Core) body(m *move, kind migration.Order, to migration.Side) *agentv1.O
 	case migration.DestroyOwn:
 		return &agentv1.Order{Body: &agentv1.Order_DestroyOwn{DestroyOwn: &agentv1.DestroyOwn{}}}
 	case migration.Settle:
-		return settleBody(to == migration.Target && row.Before.Persistent, row.Before.Autostart, row.Before.InactiveXML)
+		return settleBody(to == migration.Target, row.Before.Autostart, row.Before.InactiveXML)
 	}
 	return voidBody()
 }

@@ -190,11 +190,8 @@ func (c *Core) empty(h *host) bool {
 		}
 	}
 	for _, m := range c.moves {
-		if m.row.Target == h.Name && m.row.Epoch != 0 && !ended(m.row) {
-			return false
-		}
-		if m.row.Source == h.Name && m.busy() {
-			return false
+		if m.row.Epoch != 0 && (m.row.Source == h.Name || m.row.Target == h.Name) {
+			return false // also while only a definition is still to go
 		}
 	}
 	return true
