@@ -17,11 +17,13 @@ func (s *State) Hard() []Evidence {
 			Since: axisTime(sr.since), Text: fmt.Sprintf(format, args...)})
 	}
 	if sr := s.of(signal.SmartPassed); sr != nil && sr.level == 0 {
-		words := ""
-		if s.passed != "" {
-			words = ": " + s.passed
-		}
-		add(sr, Failing, "the drive's own SMART verdict is FAILED%s", words)
+		add(sr, Failing, "the drive's own SMART verdict is FAILED")
+	}
+	if sr := s.of(signal.SmartExitStatus); sr != nil && uint(sr.level)&smartctlPrefail != 0 {
+		add(sr, Degraded, "a pre-failure attribute is at its vendor's threshold")
+	}
+	if sr := s.of(signal.CollectorOK); sr != nil && sr.level == 0 {
+		add(sr, Degraded, "the collector fails: %s", s.words)
 	}
 	if sr := s.of(signal.NVMeCriticalWarning); sr != nil && sr.level > 0 {
 		severity, words := nvmeWarning(uint(sr.level))
@@ -37,6 +39,9 @@ func (s *State) Hard() []Evidence {
 	}
 	return out
 }
+
+// smartctlPrefail is the bit of smartctl's exit status that says so.
+const smartctlPrefail = 1 << 4
 
 func nvmeWarning(bits uint) (Severity, string) {
 	severity := Degraded

@@ -67,6 +67,7 @@ type HostVerdict struct {
 // least one that matters does.
 func HostRisk(components []Verdict, needs Dependencies, at time.Time) HostVerdict {
 	out := HostVerdict{At: at, Domains: map[string]Risk{}}
+	var unmodelled []string
 	for _, v := range components {
 		part := effectOf(v, needs)
 		out.Parts = append(out.Parts, part)
@@ -86,7 +87,7 @@ func HostRisk(components []Verdict, needs Dependencies, at time.Time) HostVerdic
 		}
 		switch {
 		case !v.Modelled && len(v.Hard) == 0:
-			out.Notes = append(out.Notes, fmt.Sprintf("%s: no model for this kind of component, only hard evidence counts", v.Component))
+			unmodelled = append(unmodelled, v.Component)
 		case v.Observed.IsZero():
 			out.Notes = append(out.Notes, fmt.Sprintf("%s: nothing read yet", v.Component))
 		case part.Effect == EffectUnknown:
@@ -94,6 +95,10 @@ func HostRisk(components []Verdict, needs Dependencies, at time.Time) HostVerdic
 		case part.Effect == EffectNone && (v.Risk.Month.Percent >= notable || len(v.Hard) > 0):
 			out.Notes = append(out.Notes, part.Text)
 		}
+	}
+	if len(unmodelled) > 0 {
+		slices.Sort(unmodelled)
+		out.Notes = append(out.Notes, "no model for "+strings.Join(unmodelled, ", ")+": only hard evidence counts")
 	}
 	slices.SortStableFunc(out.Parts, func(a, b ComponentEffect) int {
 		if f := cmp.Compare(indicator(b.Verdict.IsFailing()), indicator(a.Verdict.IsFailing())); f != 0 {
@@ -113,6 +118,14 @@ const notable = 2
 func effectOf(v Verdict, needs Dependencies) ComponentEffect {
 	out := ComponentEffect{Verdict: v, Effect: EffectHost}
 	kind, _, _ := strings.Cut(v.Component, ":")
+	if kind == "collector" {
+		out.Effect = EffectNone
+		out.Text = v.Component + ": what it reads is missing"
+		if len(v.Hard) > 0 {
+			out.Text += "; " + v.Hard[0].Text
+		}
+		return out
+	}
 	if kind != "disk" && kind != "nic" { // memory, processors and the kernel carry every guest
 		out.Text = v.Component + " carries every guest"
 		return out

@@ -43,6 +43,32 @@ var tracked = []string{
 	signal.EDACCorrectedNI,
 	signal.EDACUncorrectedNI,
 	signal.DriveRotation,
+	signal.CPUBusy,
+	signal.CPUIOWait,
+	signal.CPUTemperature,
+	signal.CPUThrottled,
+	signal.PressureCPUSome,
+	signal.PressureMemorySome,
+	signal.PressureMemoryFull,
+	signal.PressureIOSome,
+	signal.PressureIOFull,
+	signal.MemoryTotal,
+	signal.MemoryAvailable,
+	signal.SwapUsed,
+	signal.OOMKills,
+	signal.DiskBusy,
+	signal.DiskReadLatency,
+	signal.DiskWriteLatency,
+	signal.DiskIOErrors,
+	signal.NICUp,
+	signal.NICReceiveErrors,
+	signal.NICTransmitErrors,
+	signal.NICReceiveDropped,
+	signal.NICCarrierChanges,
+	signal.NICReceiveBytes,
+	signal.NICTransmitBytes,
+	signal.SmartExitStatus,
+	signal.CollectorOK,
 }
 
 var trackedIndex = func() map[string]int {
@@ -129,13 +155,22 @@ func clean(name string, v float64) (float64, bool) {
 			v = float64(uint64(v) & 0xffffff)
 		}
 		return v, v < maxHours
-	case signal.NVMeDataUnitsRead, signal.NVMeDataUnitsWritten, signal.DriveSize:
-		return v, v < 1<<63
 	}
-	if v == 0xffff || v >= 0xffffffff {
+	if errorCount[name] && (v == 0xffff || v >= 0xffffffff) {
 		return 0, false
 	}
-	return v, true
+	return v, v < 1<<63
 }
+
+// errorCount holds the signals for which 65535 and 2^32-1 mean that the drive
+// cannot count: everything it counts but hours, and what grows beyond.
+var errorCount = func() map[string]bool {
+	m := map[string]bool{}
+	for _, s := range signal.All() {
+		m[s.Name] = s.On == "disk" && s.Unit == signal.Count
+	}
+	m[signal.NVMeDataUnitsRead], m[signal.NVMeDataUnitsWritten] = false, false
+	return m
+}()
 
 const maxHours = 50 * 8766 // fifty years

@@ -9,7 +9,7 @@ import (
 )
 
 // A snapshot is one byte of version, then little-endian: component, model,
-// firmware, protocol and the drive's words (each a length and bytes), the
+// firmware, protocol and the latest verdict's words (each a length and bytes), the
 // newest time, and the series, each led by its place in tracked. Buckets are
 // written sparsely, most are zero.
 //
@@ -25,7 +25,7 @@ func (s *State) Snapshot() []byte {
 	le := binary.LittleEndian
 	out := make([]byte, 0, 256+64*len(s.series))
 	out = append(out, snapshotVersion)
-	for _, text := range []string{s.component, s.model, s.firmware, s.protocol, s.passed} {
+	for _, text := range []string{s.component, s.model, s.firmware, s.protocol, s.words} {
 		out = le.AppendUint16(out, uint16(len(text)))
 		out = append(out, text...)
 	}
@@ -76,7 +76,7 @@ func Restore(b []byte) (*State, error) {
 	}
 	s := NewState(r.text(maxComponent))
 	s.setModel(r.text(maxWords))
-	s.firmware, s.protocol, s.passed = r.text(maxWords), r.text(maxWords), r.text(maxWords)
+	s.firmware, s.protocol, s.words = r.text(maxWords), r.text(maxWords), r.text(maxWords)
 	s.some, s.latest = r.bool(), r.axis()
 	count := int(r.byte())
 	for range count {

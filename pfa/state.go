@@ -15,7 +15,7 @@ type State struct {
 	vendor    string // derived from model
 	firmware  string
 	protocol  string // "ATA", "NVMe", "SCSI", or empty
-	passed    string // the drive's own words with its SMART verdict
+	words     string // what came with the latest verdict
 	latest    Axis   // the newest reading with a value
 	some      bool
 	series    []series // in order of first appearance
@@ -23,7 +23,7 @@ type State struct {
 }
 
 const (
-	maxTracked = 64  // at least len(tracked)
+	maxTracked = 96  // at least len(tracked)
 	maxWords   = 128 // bytes kept of a drive's model and the like
 )
 
@@ -46,11 +46,18 @@ func (s *State) Latest() (time.Time, bool) {
 func (s *State) Model() string { return s.model }
 
 // Observe takes one reading, in constant time. Readings of other components, of
-// signals this package does not read, and those without a value change nothing:
+// signals that do not belong to this kind of component, and those without a value change nothing:
 // an absent attribute is normal and a failed reading says nothing about the
 // component. Readings should come in order of time; a late one counts as now.
 func (s *State) Observe(r signal.Reading) {
-	if r.Component != s.component || r.Status != signal.OK {
+	if r.Component != s.component {
+		return
+	}
+	if r.Signal == signal.CollectorOK && r.Status == signal.Failed {
+		no := 0.0 // that a collector failed is its reading
+		r.Value, r.Status = &no, signal.OK
+	}
+	if r.Status != signal.OK {
 		return
 	}
 	t := timeAxis(r.ObservedAt)
@@ -67,11 +74,11 @@ func (s *State) Observe(r signal.Reading) {
 	case signal.DriveProtocol:
 		s.protocol = bounded(r.Text)
 		return
-	case signal.SmartPassed:
-		s.passed = bounded(r.Text)
+	case signal.SmartPassed, signal.NICUp, signal.CollectorOK:
+		s.words = bounded(r.Text)
 	}
 	i, ok := trackedIndex[r.Signal]
-	if !ok || r.Value == nil {
+	if !ok || r.Value == nil || lineOf[i].On != s.kind() {
 		return
 	}
 	boot := uint64(0)
@@ -93,7 +100,7 @@ func (s *State) observe(t Axis, index int, raw float64, boot uint64) {
 	}
 	s.latest, s.some = t, true
 	if p := s.place[index]; p != 0 {
-		s.series[p-1].observe(t, v, kindOf[index], boot)
+		s.series[p-1].observe(t, v, lineOf[index].Kind, boot)
 		return
 	}
 	s.series = append(s.series, series{signal: index, level: v, high: v, first: t, seen: t, since: t, boot: boot})
@@ -122,12 +129,12 @@ func (s *State) of(name string) *series {
 	return s.find(i)
 }
 
-var kindOf = func() (kinds [maxTracked]signal.Kind) {
+// lineOf is the catalogue's line of each tracked signal.
+var lineOf = func() (lines [maxTracked]signal.Signal) {
 	for i, name := range tracked {
-		line, _ := signal.Lookup(name)
-		kinds[i] = line.Kind
+		lines[i], _ = signal.Lookup(name)
 	}
-	return kinds
+	return lines
 }()
 
 func timeAxis(t time.Time) Axis { return floorDiv(t.Unix(), 3600) }

@@ -38,6 +38,8 @@ func TestHardEvidence(t *testing.T) {
 		{"reserved bit", "disk:N", map[string]float64{signal.NVMeCriticalWarning: 128}, Degraded, "reserves"},
 		{"spare under its threshold without the bit", "disk:N", map[string]float64{signal.NVMeAvailableSpare: 4, signal.NVMeSpareThreshold: 10}, Failing, "4 %"},
 		{"spare at its threshold", "disk:N", map[string]float64{signal.NVMeAvailableSpare: 10, signal.NVMeSpareThreshold: 10}, "", ""},
+		{"an attribute at its threshold", "disk:X", map[string]float64{signal.SmartExitStatus: 0x10}, Degraded, "pre-failure attribute"},
+		{"old errors in a log only", "disk:X", map[string]float64{signal.SmartExitStatus: 0x40}, "", ""},
 		{"corrected memory errors", "dimm:0/0/0", map[string]float64{signal.EDACCorrected: 900, signal.EDACUncorrected: 0}, "", ""},
 		{"an uncorrected memory error", "dimm:0/0/0", map[string]float64{signal.EDACUncorrected: 1}, Failing, "1 uncorrected memory errors"},
 	}
@@ -170,6 +172,8 @@ func TestHostRisk(t *testing.T) {
 		{"memory needs no table", []Verdict{verdict("dimm:0/0/0", 1, true)}, nil, 1, 1, nil, true, nil, ""},
 		{"two disks of the host", []Verdict{verdict("disk:A", 50, false), verdict("disk:B", 50, true)}, Dependencies{"disk:A": {root}, "disk:B": {swap}}, 75, 75, nil, true, nil, ""},
 		{"no model", []Verdict{{Component: "nic:eth0"}}, Dependencies{"nic:eth0": {bridge}}, 0, 0, nil, false, nil, "no model"},
+		{"a collector that works", []Verdict{{Component: "collector:smart"}}, nil, 0, 0, nil, false, nil, "no model for collector:smart"},
+		{"a collector that fails", []Verdict{{Component: "collector:smart", Observed: epoch, Hard: []Evidence{{Severity: Degraded, Text: "it hangs"}}}}, nil, 0, 0, nil, false, nil, "it hangs"},
 		{"nothing read", []Verdict{{Component: "disk:A", Modelled: true}}, Dependencies{"disk:A": {root}}, 0, 0, nil, false, nil, "nothing read yet"},
 	}
 	for _, test := range tests {
@@ -209,13 +213,54 @@ func TestFacts(t *testing.T) {
 		}
 		return out
 	}
-	want := []string{"firmware CC52", "drive size 4.0 TB", "power-on hours (9) 7000", "drive temperature (194) 31 °C"}
+	want := []string{"firmware CC52", "drive size 3.6 TiB", "power-on hours (9) 7000", "drive temperature (194) 31 °C"}
 	if got := texts(); !slices.Equal(got, want) {
 		t.Errorf("facts %q, want %q", got, want)
 	}
 	s.Observe(value("disk:X", signal.SmartCRCErrors, 48, 9))
-	want = append(want, "interface CRC errors (199) 2 → 9 in 1 day: most often the cable or the port, not the disk")
+	want = append(want, "interface CRC errors (199) rose by 7 in 30 days: most often the cable or the port, not the disk")
 	if got := texts(); !slices.Equal(got, want) {
 		t.Errorf("facts %q, want %q", got, want)
+	}
+}
+
+func TestFactsOfTheHost(t *testing.T) {
+	tests := []struct {
+		component, signal, text string
+		values                  []float64
+	}{
+		{"cpu", signal.CPUBusy, "processor time in use 35 %", []float64{0.35}},
+		{"memory", signal.MemoryTotal, "memory of the host 128 GiB", []float64{128 << 30}},
+		{"disk:X", signal.DiskReadLatency, "mean time of a read 1.25ms", []float64{0.00125}},
+		{"nic:eth0", signal.NICReceiveErrors, "packets received with errors rose by 5 in 30 days: cable, port or card", []float64{70000, 70005}},
+		{"nic:eth0", signal.NICReceiveErrors, "", []float64{65535, 65535}},
+		{"cpu", signal.CPUTemperature, "processor temperature, the hottest sensor 71 °C", []float64{71}},
+	}
+	for _, test := range tests {
+		s := NewState(test.component)
+		for i, v := range test.values {
+			s.Observe(value(test.component, test.signal, i, v))
+		}
+		got := ""
+		for _, f := range s.Facts() {
+			got += f.Text
+		}
+		if got != test.text {
+			t.Errorf("%s %v: %q, want %q", test.signal, test.values, got, test.text)
+		}
+	}
+}
+
+func TestFailedCollectorIsRemembered(t *testing.T) {
+	s := NewState("collector:smart")
+	r := value("collector:smart", signal.CollectorOK, 0, 0)
+	r.Value, r.Status, r.Text = nil, signal.Failed, "smartctl hangs"
+	s.Observe(r)
+	if e := s.Hard(); len(e) != 1 || e[0].Severity != Degraded || !strings.Contains(e[0].Text, "smartctl hangs") {
+		t.Errorf("evidence %+v", e)
+	}
+	s.Observe(value("collector:smart", signal.CollectorOK, 1, 1))
+	if e := s.Hard(); len(e) != 0 {
+		t.Errorf("it works again, and still %+v", e)
 	}
 }

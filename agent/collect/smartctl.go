@@ -34,6 +34,7 @@ type document struct {
 		Bytes *float64 `json:"bytes"`
 	} `json:"user_capacity"`
 	NVMeCapacity *float64 `json:"nvme_total_capacity"`
+	Rotation     *float64 `json:"rotation_rate"`
 
 	Status *struct {
 		Passed *bool `json:"passed"`
@@ -138,6 +139,7 @@ func (r *readings) drive(c string, d document) {
 	r.text(c, signal.DriveFirmware, firstOf(d.Firmware, d.SCSIRevision))
 	r.text(c, signal.DriveProtocol, d.Device.Protocol)
 	r.maybe(c, signal.DriveSize, cmp.Or(d.Capacity.Bytes, d.NVMeCapacity))
+	r.maybe(c, signal.DriveRotation, d.Rotation)
 	if d.Status == nil || d.Status.Passed == nil {
 		r.absent(c, signal.SmartPassed)
 	} else if *d.Status.Passed {
