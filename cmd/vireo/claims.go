@@ -1,0 +1,38 @@
+package main
+
+import (
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
+)
+
+func (p *program) claimsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "claims",
+		Usage: "list who may run what",
+		Flags: []cli.Flag{hostFlag(), jsonFlag()},
+		Action: func(c *cli.Context) error {
+			if err := none(c); err != nil {
+				return err
+			}
+			res, err := call(c.Context, p, managerv1connect.ManagerServiceClient.ListClaims, &managerv1.ListClaimsRequest{Host: c.String("host")})
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return p.printJSON(res)
+			}
+			t := p.table("DOMAIN", "HOLDER", "PHASE", ">EPOCH", "TARGET", "FOR", "SEEN", "GRANTED BY", ">RISK THEN", "ATTEMPT", "UUID")
+			for _, m := range res.Claims {
+				t.row(or(m.DomainName, "-"), m.Holder, state(m.Phase), count(m.Epoch), or(m.Target, "-"), p.ago(m.Since), p.ago(m.Seen)+" ago",
+					or(m.GrantedBy, "-"), percent(m.RiskAtGrant), or(m.Attempt, "-"), m.Domain)
+			}
+			return t.print(p.out, "no claim is held")
+		},
+	}
+}
+
+func count(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/urfave/cli/v2"
+
+	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+)
+
+func (p *program) eventsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "events",
+		Usage: "show what happened, oldest first",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what comes, until interrupted"},
+			hostFlag(),
+			&cli.UintFlag{Name: "last", Value: 50, Usage: "begin with the last so many"},
+			&cli.Uint64Flag{Name: "after", Usage: "begin after this event's id instead"},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON, an event per line"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := none(c); err != nil {
+				return err
+			}
+			req := &managerv1.WatchEventsRequest{Follow: c.Bool("follow"), Host: c.String("host"), After: c.Uint64("after")}
+			if req.After == 0 {
+				req.Last = uint32(c.Uint("last"))
+			}
+			client, err := p.manager()
+			if err != nil {
+				return err
+			}
+			stream, err := client.WatchEvents(c.Context, connect.NewRequest(req))
+			if err != nil {
+				return err
+			}
+			defer stream.Close()
+			for stream.Receive() {
+				if c.Bool("json") {
+					if err := p.printJSONLine(stream.Msg()); err != nil {
+						return err
+					}
+					continue
+				}
+				p.printEvent(stream.Msg())
+			}
+			return stream.Err()
+		},
+	}
+}
+
+// printEvents prints a list of events.
+func (p *program) printEvents(events []*managerv1.Event) error {
+	for _, e := range events {
+		p.printEvent(e)
+	}
+	return nil
+}
+
+// printEvent prints one line: an event comes alone, so there is no table.
+func (p *program) printEvent(e *managerv1.Event) {
+	p.printf("%s  %s  %s\n", instant(timeOf(e.At)), cell{pad(or(e.Host, "-"), 8), bold}, cell{e.Text, eventStyle(e.Severity)})
+}
+
+func eventStyle(severity string) style {
+	if severity == "info" {
+		return plain
+	}
+	return stateStyle(severity)
+}
+
+// instant is a time with milliseconds, for things that follow each other fast.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05.000Z")
+}

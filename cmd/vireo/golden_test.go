@@ -1,0 +1,94 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write testdata/*.golden anew; read the diff before committing")
+
+// TestGolden runs commands on a fleet and compares all they print.
+func TestGolden(t *testing.T) {
+	for name, line := range map[string]string{
+		"hosts":             "hosts",
+		"hosts_json":        "hosts --json",
+		"host":              "host h1",
+		"domains":           "domains",
+		"domains_host":      "domains --host h2",
+		"domains_json":      "domains --json",
+		"claims":            "claims",
+		"claims_json":       "claims --json",
+		"risk":              "risk",
+		"risk_host":         "risk h1",
+		"risk_json":         "risk h1 --json",
+		"migrations":        "migrations",
+		"migrations_open":   "migrations --open",
+		"migrations_json":   "migrations --json",
+		"decisions":         "decisions",
+		"decisions_waiting": "decisions --waiting --json",
+		"explain_host":      "explain host h1",
+		"explain_domain":    "explain domain g1",
+		"explain_migration": "explain migration m1",
+		"explain_json":      "explain migration m1 --json",
+		"events":            "events",
+		"events_json":       "events --json",
+		"status":            "status",
+		"status_json":       "status --json",
+		"plan":              "plan h1",
+		"plan_json":         "plan h1 --json",
+		"evacuate_dry_run":  "evacuate h1 --dry-run",
+		"approve":           "decisions approve d2 --reason agreed",
+		"reject":            "decisions reject d2 --reason no",
+		"automation_off":    "automation off --reason window",
+		"automation_on":     "automation on --reason over",
+		"token":             "agents token --host h4 --valid 30m",
+		"return":            "return h1 --reason repaired",
+		"remove":            "hosts remove h3 --reason sold",
+		"abort":             "migrations abort m2",
+		"help":              "--help",
+		"help_evacuate":     "evacuate --help",
+		"help_virsh":        "virsh --help",
+	} {
+		t.Run(name, func(t *testing.T) { golden(t, name, newRunner(t, fleet()), line) })
+		if name == "hosts" || name == "explain_host" || name == "migrations" {
+			t.Run(name+"_terminal", func(t *testing.T) {
+				r := newRunner(t, fleet())
+				r.shows = true
+				golden(t, name+"_terminal", r, line)
+			})
+			t.Run(name+"_no_color", func(t *testing.T) { // the same as without a terminal
+				r := newRunner(t, fleet())
+				r.shows = true
+				r.getenv = func(name string) string { return map[string]string{"NO_COLOR": "1"}[name] }
+				golden(t, name, r, line)
+			})
+		}
+	}
+	for name, line := range map[string]string{"hosts_none": "hosts", "domains_none": "domains", "claims_none": "claims", "risk_none": "risk",
+		"migrations_none": "migrations", "decisions_none": "decisions", "events_none": "events"} {
+		t.Run(name, func(t *testing.T) { golden(t, name, newRunner(t, &fakeManager{}), line) })
+	}
+}
+
+func golden(t *testing.T, name string, r *runner, line string) {
+	t.Helper()
+	res := r.do(t.Context(), strings.Fields(line)...)
+	got := fmt.Sprintf("$ vireo %s\n%s-- err --\n%s-- exit %d --\n", line, res.out, res.err, res.code)
+	path := filepath.Join("testdata", name+".golden")
+	if *rewrite && !strings.HasSuffix(t.Name(), "_no_color") {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -rewrite writes it anew):\n got:\n%s\nwant:\n%s", path, got, want)
+	}
+}

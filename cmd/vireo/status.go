@@ -1,0 +1,44 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+)
+
+func (p *program) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "show the manager: version, mode, term, and how much is going on",
+		Flags: []cli.Flag{jsonFlag()},
+		Action: func(c *cli.Context) error {
+			if err := none(c); err != nil {
+				return err
+			}
+			s, err := p.status(c.Context)
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return p.printJSON(s)
+			}
+			p.printf("manager     %s, version %s, up %s\n", p.where, s.Version, p.ago(s.Started))
+			p.printf("mode        %s, %s\n", state(s.Mode), automation(s.Automation, s.AutomationReason))
+			p.printf("generation  %d, term %d\n", s.Generation, s.Term)
+			p.printf("model       %s\n", s.Model)
+			p.printf("hosts       %d of %d connected\n", s.HostsConnected, s.Hosts)
+			p.printf("guests      %d, %d on the move\n", s.Domains, s.MigrationsOpen)
+			p.printf("decisions   %d waiting\n", s.DecisionsWaiting)
+			return nil
+		},
+	}
+}
+
+func automation(on bool, reason string) cell {
+	c := cell{"automation on", green}
+	if !on {
+		c = cell{"automation off", yellow}
+	}
+	if reason != "" {
+		c.text += ": " + reason
+	}
+	return c
+}
