@@ -14,7 +14,7 @@ import (
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
-const injectUsage = `vireo-lab inject HOST disk --drive SERIAL [--from -25] [--to 0] [--every 1s]
+const injectUsage = `vireo-lab inject HOST disk --drive SERIAL [--from -25] [--to 0] [--every 1s] [--failed]
    vireo-lab inject HOST SERVICE stop|cont|kill|term
    vireo-lab inject guest NAME stop|cont|kill
    vireo-lab inject link A B cut [--one-way]
@@ -23,7 +23,8 @@ const injectUsage = `vireo-lab inject HOST disk --drive SERIAL [--from -25] [--t
    vireo-lab inject HOST smartctl hang|garbage|missing
 
 disk      replays days of a recorded drive, counted from its last one, as what the host's smartctl
-          prints of the root drive; runs until the last day. --drives DIR: where the records are
+          prints of the root drive; runs until the last day. --failed: the drive then says of itself
+          that it fails. --drives DIR: where the records are
 SERVICE   libvirtd, virtlogd, agent; of HOST manager: manager
 link      between two hosts, a host and manager, or a host and storage; RATE as tc takes it: 200mbit
 state     the file system of /var/lib/vireo-agent, or of the manager's /var/lib/vireo-manager`
@@ -92,12 +93,13 @@ func injectDisk(c *cli.Context, l *lab.Lab, host string, args []string) error {
 	flags.StringVar(&r.Drives, "drives", "", "")
 	flags.IntVar(&r.From, "from", -25, "")
 	flags.IntVar(&r.To, "to", 0, "")
+	flags.BoolVar(&r.Failed, "failed", false, "")
 	flags.DurationVar(&r.Every, "every", time.Second, "")
 	if err := flags.Parse(args); err != nil {
 		return usage("inject %s disk: %w", host, err)
 	}
 	if flags.NArg() > 0 || r.Serial == "" {
-		return usage("expected: vireo-lab inject HOST disk --drive SERIAL [--from -25] [--to 0] [--every 1s]")
+		return usage("expected: vireo-lab inject HOST disk --drive SERIAL [--from -25] [--to 0] [--every 1s] [--failed]")
 	}
 	if err := l.Replay(c.Context, host, r, c.App.Writer); errors.Is(err, lab.ErrReplay) {
 		return usageError{err}

@@ -24,6 +24,7 @@ func upCommand() *cli.Command {
 			&cli.IntFlag{Name: "dirty-rate", Usage: "`MiB` per second that it writes", Destination: &o.DirtyRate},
 			&cli.BoolFlag{Name: "no-restart", Usage: "a daemon that ended stays ended", Destination: &o.NoRestart},
 			&cli.BoolFlag{Name: "keepalive-short", Usage: "libvirt gives up on a silent peer after 4 s, not 30 s", Destination: &o.ShortKeepalive},
+			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "`MODE` of the manager: auto, recommend or shadow", Destination: &o.Mode},
 			&cli.BoolFlag{Name: "no-vireo", Usage: "hosts and guests only, without manager and agents", Destination: &o.NoVireo},
 		},
 		Action: func(c *cli.Context) error {

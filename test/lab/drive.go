@@ -27,6 +27,7 @@ type DriveDay struct {
 	Date       time.Time
 	Offset     int // days to the last recorded one: 0 is the last, -1 the day before
 	Attributes []DriveAttribute
+	Failed     bool // its overall health; no record has it, so it is false unless somebody says otherwise
 }
 
 // DriveAttribute is one SMART attribute of a day. What was not recorded is not there.
@@ -176,7 +177,11 @@ func smartctlHead(exit int, argv ...string) map[string]any {
 
 // document is what `smartctl --json --all` prints of the drive on a day, as far as the record goes.
 func (d Drive) document(day DriveDay) ([]byte, error) {
-	doc := smartctlHead(0, "--json", "--all", "/dev/"+rootDrive)
+	exit := 0
+	if day.Failed {
+		exit = 8 // the bit of smartctl's that says so
+	}
+	doc := smartctlHead(exit, "--json", "--all", "/dev/"+rootDrive)
 	doc["local_time"] = map[string]any{"time_t": day.Date.Unix(), "asctime": day.Date.Format(time.ANSIC)}
 	doc["device"] = device
 	doc["model_name"], doc["serial_number"] = d.Model, d.Serial
@@ -185,7 +190,7 @@ func (d Drive) document(day DriveDay) ([]byte, error) {
 	}
 	doc["logical_block_size"] = 512
 	doc["smart_support"] = map[string]any{"available": true, "enabled": true}
-	doc["smart_status"] = map[string]any{"passed": true}
+	doc["smart_status"] = map[string]any{"passed": !day.Failed}
 	table := []map[string]any{}
 	for _, a := range day.Attributes {
 		name, ok := attributeNames[a.ID]

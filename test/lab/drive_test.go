@@ -68,7 +68,8 @@ func TestTheStandInSpeaksLikeSmartctl(t *testing.T) {
 			ExitStatus int `json:"exit_status"`
 		}
 		Devices []struct{ Name string }
-		Serial  string `json:"serial_number"`
+		Serial  string                `json:"serial_number"`
+		Status  struct{ Passed bool } `json:"smart_status"`
 		Table   struct {
 			Table []struct {
 				ID  int
@@ -114,5 +115,19 @@ func TestTheStandInSpeaksLikeSmartctl(t *testing.T) {
 	}
 	if exit != 0 || doc.Serial != "LAB0001" || raw[5] != 16 || raw[187] != 9 || raw[197] != 24 || raw[9] != 17072 {
 		t.Errorf("exit %d, serial %q, attributes %v", exit, doc.Serial, raw)
+	}
+
+	day := d.Days[2]
+	day.Failed = true
+	if b, err = d.document(day); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"sda.json": b, "sda.json.failed": nil} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if doc, exit := call("--json", "--all", "/dev/sda"); exit != 8 || doc.Smartctl.ExitStatus != 8 || doc.Status.Passed {
+		t.Errorf("a drive that fails: exit %d, %+v", exit, doc)
 	}
 }

@@ -182,12 +182,21 @@ func waitLibvirt(ctx context.Context, host string) error {
 		if !f.alive() {
 			return fmt.Errorf("host %s has ended; its log: %s", host, tail(filepath.Join(machineDir(host), "log", "init.log")))
 		}
-		c, err := net.Dial("unix", fmt.Sprintf("/proc/%d/root%s", f.PID, libvirtSocket))
-		if err == nil {
-			c.Close()
-		}
-		return err
+		return dialInside(host, libvirtSocket)
 	})
+}
+
+// dialInside tries to connect to a Unix socket inside a machine.
+func dialInside(machine, socket string) error {
+	f, err := readFirst(machine)
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("unix", fmt.Sprintf("/proc/%d/root%s", f.PID, socket))
+	if err == nil {
+		c.Close()
+	}
+	return err
 }
 
 // poll tries until it works, ctx is done or the time is over; then it returns the last error.

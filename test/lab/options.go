@@ -6,8 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/vireo-kvm/vireo/configs"
 )
 
 const (
@@ -47,6 +50,7 @@ type Options struct {
 	NoRestart      bool   `json:"no_restart"`      // leave a daemon that ended alone
 	ShortKeepalive bool   `json:"keepalive_short"` // libvirt gives up on a silent peer after 4 s, not 30 s
 	NoVireo        bool   `json:"no_vireo"`        // no manager and no agents
+	Mode           string `json:"mode"`            // of the manager: "auto" (default), "recommend" or "shadow"
 	Bin            string `json:"bin"`             // directory of the programs; "": found by FindBin
 
 	// Say is told what is going on, a line at a time; may be nil.
@@ -61,6 +65,9 @@ func (o *Options) Validate() error {
 	if o.GuestMiB == 0 {
 		o.GuestMiB = 128
 	}
+	if o.Mode == "" {
+		o.Mode = string(configs.ModeAuto)
+	}
 	if o.Say == nil {
 		o.Say = func(string) {}
 	}
@@ -73,6 +80,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("guest-mem: %d MiB, expected 96 to 65536", o.GuestMiB)
 	case o.DirtyMiB < 0 || o.DirtyMiB > o.GuestMiB-72:
 		return fmt.Errorf("dirty-mem: %d MiB, expected 0 to %d for a guest of %d MiB", o.DirtyMiB, o.GuestMiB-72, o.GuestMiB)
+	case !slices.Contains([]configs.Mode{configs.ModeAuto, configs.ModeRecommend, configs.ModeShadow}, configs.Mode(o.Mode)):
+		return fmt.Errorf("mode: %q, expected auto, recommend or shadow", o.Mode)
 	case o.DirtyRate < 0:
 		return fmt.Errorf("dirty-rate: %d MiB/s, expected 0 or more", o.DirtyRate)
 	}
@@ -139,6 +148,20 @@ func checkMachine() error {
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("missing: %s; make deps installs them", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// checkPrograms returns an error that names the first of vireo's own programs that was not built.
+func checkPrograms(o Options) error {
+	programs := []string{"vireo-lab", "vireo-lab-guest"}
+	if !o.NoVireo {
+		programs = append(programs, "vireo", "vireo-manager", "vireo-agent")
+	}
+	for _, p := range programs {
+		if _, err := os.Stat(filepath.Join(o.Bin, p)); err != nil {
+			return fmt.Errorf("%s is missing; make build makes it", filepath.Join(o.Bin, p))
+		}
 	}
 	return nil
 }

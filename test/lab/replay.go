@@ -18,6 +18,7 @@ type Replay struct {
 	Serial   string
 	Drives   string        // directory of the records, SERIAL.csv each; "": FindDrives
 	From, To int           // days counted from the last recorded one: -25 to 0
+	Failed   bool          // on the last of these days the drive's own verdict is FAILED
 	Every    time.Duration // real time per recorded day; 0: only the last day is seen
 }
 
@@ -47,6 +48,7 @@ func (l *Lab) Replay(ctx context.Context, host string, r Replay, out io.Writer) 
 	if len(days) == 0 {
 		return fmt.Errorf("%w: no day of %s is between %d and %d; there are %d to %d", ErrReplay, r.Serial, r.From, r.To, drive.Days[0].Offset, 0)
 	}
+	days[len(days)-1].Failed = r.Failed
 	tick := time.NewTicker(max(r.Every, time.Nanosecond))
 	defer tick.Stop()
 	for i, day := range days {

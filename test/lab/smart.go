@@ -20,12 +20,13 @@ const (
 type roots struct {
 	Smartctl string // a program that prints the documents of the host's drives
 	Sys      string // a tree in which the block devices are the lab's
+	Kmsg     string // a file that stands for the kernel's log
 	Mounts   string // a mount table with the root file system on rootDrive
 }
 
 func rootsOf(host string) roots {
 	dir := machineDir(host)
-	return roots{Smartctl: filepath.Join(dir, "smart", "smartctl"), Sys: filepath.Join(dir, "sys"), Mounts: filepath.Join(dir, "mountinfo")}
+	return roots{Smartctl: filepath.Join(dir, "smart", "smartctl"), Sys: filepath.Join(dir, "sys"), Kmsg: filepath.Join(dir, "kmsg"), Mounts: filepath.Join(dir, "mountinfo")}
 }
 
 // smartctlScript stands in for smartctl: it prints what lies beside it.
@@ -45,7 +46,9 @@ case " $* " in
 esac
 document=$here/${device##*/}.json
 if [ -e "$document" ]; then
-	exec cat "$document"
+	cat "$document"
+	[ ! -e "$document.failed" ] || exit 8
+	exit 0
 fi
 cat "$here/none.json"
 exit 2
@@ -79,6 +82,7 @@ func furnishHardware(host string) error {
 		filepath.Join(block, swapPartition, "dev"):       "8:2\n",
 		filepath.Join(block, swapPartition, "partition"): "2\n",
 		filepath.Join(smart, "none.json"):                string(text),
+		r.Kmsg:                                           "",
 		r.Mounts: "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/" + rootPartition + " rw,errors=remount-ro\n" +
 			"23 22 0:20 / /proc rw,nosuid,nodev,noexec,relatime shared:2 - proc proc rw\n" +
 			"24 22 0:21 / /sys rw,nosuid,nodev,noexec,relatime shared:3 - sysfs sysfs rw\n",
@@ -128,11 +132,7 @@ func (l *Lab) ShowDrive(host string, d Drive, day DriveDay) error {
 	if err != nil {
 		return err
 	}
-	smart := filepath.Dir(rootsOf(host).Smartctl)
-	if err := writeWhole(filepath.Join(smart, rootDrive+".json"), append(b, '\n')); err != nil {
-		return err
-	}
-	return writeScan(smart, []any{device})
+	return l.showRootDrive(host, append(b, '\n'), day.Failed)
 }
 
 // ShowDocument makes a host's smartctl print a document of its root drive as it
@@ -141,8 +141,21 @@ func (l *Lab) ShowDocument(host string, document []byte) error {
 	if l.host(host).Name == "" {
 		return fmt.Errorf("%q is no host", host)
 	}
+	return l.showRootDrive(host, document, false)
+}
+
+// showRootDrive writes what smartctl prints and how it exits.
+func (l *Lab) showRootDrive(host string, document []byte, failed bool) error {
 	smart := filepath.Dir(rootsOf(host).Smartctl)
-	if err := writeWhole(filepath.Join(smart, rootDrive+".json"), document); err != nil {
+	file := filepath.Join(smart, rootDrive+".json")
+	if failed {
+		if err := os.WriteFile(file+".failed", nil, 0o644); err != nil {
+			return err
+		}
+	} else if err := os.Remove(file + ".failed"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := writeWhole(file, document); err != nil {
 		return err
 	}
 	return writeScan(smart, []any{device})

@@ -34,6 +34,9 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if err := checkMachine(); err != nil {
 		return nil, err
 	}
+	if err := checkPrograms(o); err != nil {
+		return nil, err
+	}
 	if err := notUp(); err != nil {
 		return nil, err
 	}
@@ -122,6 +125,12 @@ func build(ctx context.Context, d Description) (*Lab, error) {
 	}
 	if err := copyCapabilities(capabilitiesOf(filepath.Join(machineDir(d.Hosts[0].Name), "disk")), cachedCapabilities()); err != nil {
 		return nil, err
+	}
+	if !d.Options.NoVireo {
+		say("vireo: a manager and an agent on each host")
+		if err := l.startVireo(ctx); err != nil {
+			return nil, fmt.Errorf("vireo: %w", err)
+		}
 	}
 	l.Ready = true
 	return l, l.write()

@@ -1,6 +1,191 @@
 package lab
 
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
+	"github.com/vireo-kvm/vireo/test/lab/hostinit"
+	"github.com/vireo-kvm/vireo/test/lab/supervise"
+)
+
+// The lab's manager, as operators and agents reach it.
+const (
+	ManagerURL    = "https://" + ManagerAddress + ":7443"
+	managerSocket = "/run/vireo-manager/manager.sock"
+)
+
 // Exports are the settings of a shell whose vireo talks to this lab, as NAME=VALUE.
 func (l *Lab) Exports() []string {
-	return []string{"PATH=" + l.Options.Bin + ":$PATH", "VIREO_CONFIG=" + OperatorConfig()}
+	out := []string{"PATH=" + l.Options.Bin + ":$PATH"}
+	if !l.Options.NoVireo {
+		out = append(out, "VIREO_MANAGER="+ManagerURL, "VIREO_CONFIG="+OperatorConfig())
+	}
+	return out
+}
+
+// managerTOML is the lab's manager.toml: it acts by itself, on the first reading
+// that says so, at the default thresholds.
+func managerTOML(o Options) string {
+	return fmt.Sprintf(`# The lab's manager. What is not here has its default; the thresholds are never set here.
+mode = %q
+hold = "0s"
+hold_readings = 1
+`, o.Mode)
+}
+
+// agentTOML is the agent.toml of a host: hardware as the lab shows it, and the lab's libvirts reach each other by TCP.
+func agentTOML(host string) string {
+	r := rootsOf(host)
+	return fmt.Sprintf(`# The agent of a host of the lab. What is not here has its default.
+manager = "https://%s:7443"
+smart_interval = "1s"
+smartctl = %q
+
+[migration]
+peer_uri = "qemu+tcp://{host}/system"
+
+[roots]
+sys = %q
+kmsg = %q
+mounts = %q
+`, ManagerName, r.Smartctl, r.Sys, r.Kmsg, r.Mounts)
+}
+
+// cliTOML is the configuration of vireo for the lab's administrator.
+func cliTOML() string {
+	pki := filepath.Join(machineDir(ManagerName), "disk", "etc", "vireo", "pki")
+	return fmt.Sprintf("manager = %q\nca = %q\ncert = %q\nkey = %q\n", ManagerURL,
+		filepath.Join(pki, "ca.crt"), filepath.Join(pki, "operator.crt"), filepath.Join(pki, "operator.key"))
+}
+
+// configFile is where a machine's configuration is, as seen from outside.
+func configFile(machine, name string) string {
+	return filepath.Join(machineDir(machine), "disk", "etc", "vireo", name)
+}
+
+// startVireo sets vireo up as an operator does: a CA, a manager, a token for each
+// host, its exchange for a certificate, and the agents. It returns when the manager
+// has heard of every host.
+func (l *Lab) startVireo(ctx context.Context) error {
+	files := map[string]string{configFile(ManagerName, "manager.toml"): managerTOML(l.Options), OperatorConfig(): cliTOML()}
+	for _, h := range l.Hosts {
+		files[configFile(h.Name, "agent.toml")] = agentTOML(h.Name)
+	}
+	for path, text := range files {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if _, err := l.Exec(ctx, ManagerName, "vireo-manager", "init", "--name", ManagerName, "--name", ManagerAddress); err != nil {
+		return err
+	}
+	if err := l.startService(ctx, ManagerName, "manager", managerSocket, "vireo-manager", "run"); err != nil {
+		return err
+	}
+	if err := l.waitManager(ctx); err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	for _, h := range l.Hosts {
+		group.Go(func() error { return l.startAgent(gctx, h.Name) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return l.waitAgents(ctx)
+}
+
+// startAgent lets a host in and starts its agent.
+func (l *Lab) startAgent(ctx context.Context, host string) error {
+	// root on the manager's machine is an administrator by the socket.
+	token, err := l.Exec(ctx, ManagerName, "env", "VIREO_MANAGER=unix://"+managerSocket, "vireo", "agents", "token", "--host", host)
+	if err != nil {
+		return err
+	}
+	if _, err := l.Exec(ctx, host, "env", "VIREO_TOKEN="+strings.TrimSpace(token), "vireo-agent", "enroll"); err != nil {
+		return err
+	}
+	return l.startService(ctx, host, "agent", "", "vireo-agent", "run")
+}
+
+// startService starts a service of a machine that it will also have after a boot.
+func (l *Lab) startService(ctx context.Context, machine, name, ready string, argv ...string) error {
+	spec, err := hostinit.Read(machineDir(machine))
+	if err != nil {
+		return err
+	}
+	svc := supervise.Service{
+		Name: name, Argv: append([]string{filepath.Join(spec.Dir, "bin", argv[0])}, argv[1:]...), Ready: ready,
+		Restart: !l.Options.NoRestart, Log: filepath.Join(spec.Logs(), name+".log"),
+	}
+	spec.Services = append(spec.Services, svc)
+	if err := spec.Write(); err != nil {
+		return err
+	}
+	return supervise.Client{Socket: spec.Control()}.Start(ctx, svc)
+}
+
+// waitManager waits until the manager answers on its socket.
+func (l *Lab) waitManager(ctx context.Context) error {
+	return poll(ctx, 30*time.Second, "manager", func() error {
+		if _, err := l.pidOf(ctx, ManagerName, "manager"); err != nil {
+			return fmt.Errorf("%w; its log: %s", err, tail(filepath.Join(machineDir(ManagerName), "log", "manager.log")))
+		}
+		return dialInside(ManagerName, managerSocket)
+	})
+}
+
+// API returns a client of the lab's manager that speaks as root on its machine: an
+// administrator by the socket. It stops working when that machine crashes.
+func (l *Lab) API() (managerv1connect.ManagerServiceClient, error) {
+	f, err := readFirst(ManagerName)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	inside := fmt.Sprintf("/proc/%d/root%s", f.PID, managerSocket)
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", inside) }}
+	return managerv1connect.NewManagerServiceClient(&http.Client{Transport: transport}, "http://"+ManagerName), nil
+}
+
+// waitAgents waits until every host has reported and every guest's claim is held.
+func (l *Lab) waitAgents(ctx context.Context) error {
+	api, err := l.API()
+	if err != nil {
+		return err
+	}
+	return poll(ctx, time.Minute, "agents", func() error {
+		hosts, err := api.ListHosts(ctx, connect.NewRequest(&managerv1.ListHostsRequest{}))
+		if err != nil {
+			return err
+		}
+		reported := 0
+		for _, h := range hosts.Msg.GetHosts() {
+			if h.GetConnected() && h.GetLibvirtd() {
+				reported++
+			}
+		}
+		claims, err := api.ListClaims(ctx, connect.NewRequest(&managerv1.ListClaimsRequest{}))
+		if err != nil {
+			return err
+		}
+		if held := len(claims.Msg.GetClaims()); reported < len(l.Hosts) || held < len(l.Guests) {
+			return fmt.Errorf("%d of %d hosts have reported, %d of %d guests are claimed", reported, len(l.Hosts), held, len(l.Guests))
+		}
+		return nil
+	})
 }
