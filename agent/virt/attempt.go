@@ -100,7 +100,7 @@ func stripAttempt(doc string) (clean string, at places, err error) {
 			} else {
 				at.insideMetadata = int(from)
 			}
-		case len(path) == 1 && start == nil:
+		case len(path) == 1 && start == nil && from < to:
 			at.domainEnd = int(from)
 		}
 	})
@@ -108,7 +108,7 @@ func stripAttempt(doc string) (clean string, at places, err error) {
 		return "", places{}, err
 	}
 	if at.domainEnd == 0 {
-		return "", places{}, errors.New("domain XML: no <domain> element")
+		return "", places{}, errors.New("domain XML: no <domain> with anything in it")
 	}
 	sort.Slice(cuts, func(i, j int) bool { return cuts[i].from > cuts[j].from })
 	clean = doc
@@ -134,6 +134,7 @@ func isAttempt(path []xml.Name) bool {
 func walk(doc string, visit func(path []xml.Name, start *xml.StartElement, from, to int64)) error {
 	dec := xml.NewDecoder(strings.NewReader(doc))
 	var path []xml.Name
+	roots := 0
 	for {
 		from := dec.InputOffset()
 		tok, err := dec.Token()
@@ -145,8 +146,10 @@ func walk(doc string, visit func(path []xml.Name, start *xml.StartElement, from,
 		}
 		switch t := tok.(type) {
 		case xml.StartElement:
-			if len(path) == 0 && t.Name.Local != "domain" {
-				return fmt.Errorf("domain XML: root element is <%s>", t.Name.Local)
+			if len(path) == 0 {
+				if roots++; roots > 1 || t.Name.Local != "domain" {
+					return fmt.Errorf("domain XML: root element %d is <%s>", roots, t.Name.Local)
+				}
 			}
 			path = append(path, t.Name)
 			visit(path, &t, from, dec.InputOffset())
