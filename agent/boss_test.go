@@ -24,6 +24,7 @@ type boss struct {
 	ask     map[string]uint64
 	word    map[string]string // what decides of the last word
 	fresh   map[string]uint64 // the Ask that came after the other side's last word
+	session map[string]string
 	cpu     map[string]time.Duration
 	moving  map[string]bool
 	owed    bool
@@ -41,7 +42,7 @@ type asked struct {
 func newBoss(w *world, source, target string) *boss {
 	b := &boss{
 		w: w, epoch: 10, holder: source, waiting: map[string]*asked{}, ask: map[string]uint64{},
-		word: map[string]string{}, fresh: map[string]uint64{}, cpu: map[string]time.Duration{}, moving: map[string]bool{},
+		word: map[string]string{}, fresh: map[string]uint64{}, session: map[string]string{}, cpu: map[string]time.Duration{}, moving: map[string]bool{},
 		row: migration.Row{
 			ID: "attempt-1", Domain: guest, Source: source, Target: target, State: migration.Claimed,
 			Switchover: migration.Guarded, Epoch: 11,
@@ -135,6 +136,9 @@ func (b *boss) act() {
 		}
 		s := b.w.hosts[h]
 		d := s.sees()
+		if s.session != b.session[h] {
+			b.session[h], b.fresh[h] = s.session, 0
+		}
 		word := fmt.Sprint(d.GetState(), d.GetGone(), d.GetCall(), d.GetAttemptState())
 		if word != b.word[h] {
 			b.word[h] = word
@@ -241,23 +245,37 @@ func (b *boss) tell(host string, a migration.Action) {
 // and nothing is left on the other side.
 func (b *boss) close() {
 	b.w.t.Helper()
-	w := b.w
 	if b.end != migration.HeldBySource {
 		return
 	}
 	b.epoch++
-	if r := w.hosts[b.row.Source].order(&agentv1.Order{Id: "back", Epoch: b.epoch, Body: &agentv1.Order_Confirm{Confirm: &agentv1.Confirm{}}}); r.GetOutcome() != agentv1.Outcome_OUTCOME_DONE {
-		w.t.Fatalf("confirm after the move: %v", r)
-	}
+	b.surely(b.row.Source, &agentv1.Order{Id: "back", Body: &agentv1.Order_Confirm{Confirm: &agentv1.Confirm{}}})
 	if b.owed {
-		if r := w.hosts[b.row.Target].order(&agentv1.Order{Id: "owed", Epoch: b.epoch, Attempt: b.row.ID, Body: &agentv1.Order_Void{Void: &agentv1.Void{}}}); r.GetOutcome() != agentv1.Outcome_OUTCOME_DONE {
-			w.t.Fatalf("owed void: %v", r)
+		b.surely(b.row.Target, &agentv1.Order{Id: "owed", Body: &agentv1.Order_Void{Void: &agentv1.Void{}}})
+	}
+	b.surely(b.row.Target, &agentv1.Order{Id: "away", Body: &agentv1.Order_Settle{Settle: &agentv1.Settle{}}})
+}
+
+// surely gives an order until it is done, also over the death of the agent.
+func (b *boss) surely(host string, o *agentv1.Order) {
+	b.w.t.Helper()
+	s := b.w.hosts[host]
+	if o.GetConfirm() == nil {
+		o.Attempt = b.row.ID
+	}
+	o.Epoch = b.epoch
+	for range 10 {
+		b.w.until("a session with "+host, func() bool { return s.session != "" })
+		o.Session = ""
+		switch r := s.order(o); r.GetOutcome() {
+		case agentv1.Outcome_OUTCOME_DONE:
+			return
+		case agentv1.Outcome_OUTCOME_UNSPECIFIED: // it died
+		default:
+			b.w.t.Fatalf("%s on %s: %v", kind(o), host, r)
 		}
 	}
-	r := w.hosts[b.row.Target].order(&agentv1.Order{Id: "away", Epoch: b.epoch, Attempt: b.row.ID, Body: &agentv1.Order_Settle{Settle: &agentv1.Settle{}}})
-	if r.GetOutcome() != agentv1.Outcome_OUTCOME_DONE {
-		w.t.Fatalf("settle on the target: %v", r)
-	}
+	b.w.t.Fatalf("%s on %s: never done", kind(o), host)
 }
 
 // rightly checks the end of a move: the guest runs once, where its claim is,

@@ -249,6 +249,9 @@ func (c *Core) Event(e virt.Event, now time.Time) {
 		for _, d := range c.each() {
 			d.blind = true
 			d.touched = c.step
+			if dep := d.leaving(); dep != nil && dep.Call == journal.CallOut {
+				d.call = lostCall{lost: true} // its connection may have gone the same way
+			}
 		}
 		c.wantReport(now)
 		c.reportIfReady(now)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/vireo-kvm/vireo/agent/journal"
 	"github.com/vireo-kvm/vireo/agent/virt"
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 )
 
 // domain is one domain as this host knows it: what is journaled, and what
@@ -21,6 +22,10 @@ type domain struct {
 	touched uint64 // step at which something last happened to it
 	looking bool
 	again   bool // look once more when the present look returns
+
+	// sighted is what the manager was shown last, in session sightedIn.
+	sighted   *agentv1.Domain
+	sightedIn string
 
 	// blind: events may have been missed since libvirt last showed the process.
 	blind bool

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/vireo-kvm/vireo/agent/virt"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 )
@@ -121,18 +123,25 @@ func (c *Core) report() *agentv1.Report {
 	}
 	for _, d := range c.each() {
 		if d.known || d.journaled() {
-			r.Domains = append(r.Domains, c.show(d))
+			shown := c.show(d)
+			d.sighted, d.sightedIn = shown, c.link.session
+			r.Domains = append(r.Domains, shown)
 		}
 	}
 	return r
 }
 
-// sight sends one domain at once.
+// sight sends one domain at once, if it is not what was sent last.
 func (c *Core) sight(d *domain) {
 	if c.link.session == "" || !d.known && !d.journaled() && d.began == 0 {
 		return
 	}
-	s := &agentv1.Sighting{BootId: c.host.BootID, Session: c.link.session, Seq: c.nextSeq(), Domain: c.show(d)}
+	shown := c.show(d)
+	if d.sightedIn == c.link.session && proto.Equal(shown, d.sighted) {
+		return
+	}
+	d.sighted, d.sightedIn = shown, c.link.session
+	s := &agentv1.Sighting{BootId: c.host.BootID, Session: c.link.session, Seq: c.nextSeq(), Domain: shown}
 	if d.began >= c.reports.since {
 		s.Asked = c.reports.asked
 	}

@@ -72,7 +72,7 @@ func (c *Core) pause(d *domain) agentv1.Pause {
 	switch {
 	case dep != nil && d.original(dep) && (dep.Stopped || d.seen.PausedByMove() && !dep.OwnerPaused):
 		return agentv1.Pause_PAUSE_MOVE
-	case arr != nil && d.copyOf(d.Attempt.ID) && !arr.Resumed:
+	case arr != nil && d.Attempt.Stage != journal.Ended && d.copyOf(d.Attempt.ID) && !arr.Resumed:
 		return agentv1.Pause_PAUSE_GUARD
 	case d.seen.PausedByMove():
 		return agentv1.Pause_PAUSE_MOVE

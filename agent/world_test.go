@@ -138,29 +138,30 @@ func (w *world) boot(on string) {
 func (w *world) pass(d time.Duration) {
 	end := w.fleet.Now() + d
 	w.settle()
-	for {
-		next := end
-		if at, is := w.fleet.Next(); is && at < next {
-			next = at
-		}
-		for _, n := range w.names {
-			if s := w.hosts[n]; s.core != nil {
-				if at := s.core.Wake().Sub(w.base); at < next {
-					next = at
-				}
+	for w.step(end); w.fleet.Now() < end; {
+		w.step(end)
+	}
+}
+
+// step goes to the next change, but not beyond end.
+func (w *world) step(end time.Duration) {
+	next := end
+	if at, is := w.fleet.Next(); is && at < next {
+		next = at
+	}
+	for _, n := range w.names {
+		if s := w.hosts[n]; s.core != nil {
+			if at := s.core.Wake().Sub(w.base); at < next {
+				next = at
 			}
 		}
-		next = max(next, w.fleet.Now())
-		w.fleet.Advance(next - w.fleet.Now())
-		for _, n := range w.names {
-			s := w.hosts[n]
-			s.do(func() { s.core.Tick(w.now()) })
-		}
-		w.settle()
-		if w.fleet.Now() >= end {
-			return
-		}
 	}
+	w.fleet.Advance(max(next-w.fleet.Now(), 0))
+	for _, n := range w.names {
+		s := w.hosts[n]
+		s.do(func() { s.core.Tick(w.now()) })
+	}
+	w.settle()
 }
 
 // until passes time until is holds.
@@ -171,7 +172,7 @@ func (w *world) until(what string, is func() bool) {
 		if is() {
 			return
 		}
-		w.pass(time.Millisecond)
+		w.step(w.fleet.Now() + 100*time.Millisecond)
 		if w.fleet.Now() > 30*time.Minute {
 			break
 		}
@@ -499,8 +500,24 @@ func (h *testHands) Migrate(p virt.MigrateParams, _ time.Duration, done Done[str
 		post(h, done, struct{}{}, fmt.Errorf("%w: %w", ErrNotCalled, err))
 		return
 	}
-	if err := h.s.host.StartMigrate(p, func(err error) { post(h, done, struct{}{}, err) }); err != nil {
-		post(h, done, struct{}{}, err)
+	over := false
+	end := func(err error) {
+		if !over {
+			over = true
+			post(h, done, struct{}{}, err)
+		}
+	}
+	// The call has a connection of its own, which breaks with libvirtd.
+	_, err := h.s.host.Opener()(context.Background(), "qemu:///system", func(e virt.Event) {
+		if e.Kind == virt.EventDisconnected {
+			end(&virt.Error{Op: "migrate", On: p.UUID, Kind: virt.KindNotConnected, Message: e.Reason})
+		}
+	})
+	if err == nil {
+		err = h.s.host.StartMigrate(p, end)
+	}
+	if err != nil {
+		end(err)
 	}
 }
 
