@@ -34,10 +34,36 @@ func (p *program) configured() (managerv1connect.ManagerServiceClient, string, e
 		return nil, "", exitError{apierr.ExitInput, err.Error()}
 	}
 	client, err := newClient(cfg)
-	if err != nil {
-		return nil, "", exitError{apierr.ExitInput, err.Error()}
+	if err == nil {
+		return client, where, nil
 	}
-	return client, where, nil
+	// Without keys nothing can be asked; but where nobody listens, keys are not
+	// the first thing to look for.
+	if dialErr := tryDial(cfg); dialErr != nil {
+		return nil, "", exitError{apierr.ExitUnreachable, fmt.Sprintf("cannot reach the manager at %s: %v\n%s\nBesides, %v.", where, dialErr, howToSet, err)}
+	}
+	return nil, "", exitError{apierr.ExitInput, fmt.Sprintf("the manager at %s wants to know who asks: %v\n"+
+		"Set ca, cert and key in cli.toml; vireo-manager init makes them, and root on the manager's machine needs none.", where, err)}
+}
+
+// howToSet is what to do about a manager that is somewhere else.
+const howToSet = "Set VIREO_MANAGER=https://HOST:7443, or manager in cli.toml (VIREO_CONFIG, ~/.config/vireo/cli.toml, " + configs.CLIPath + ")."
+
+// tryDial says whether anybody listens where the manager should be.
+func tryDial(cfg configs.CLI) error {
+	u, err := url.Parse(cfg.Manager)
+	if err != nil {
+		return err
+	}
+	address := u.Host
+	if u.Port() == "" {
+		address = net.JoinHostPort(u.Hostname(), "443")
+	}
+	conn, err := net.DialTimeout("tcp", address, time.Duration(cfg.Timeout))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // configuration is cli.toml with the environment over it, and where the
@@ -54,8 +80,8 @@ func (p *program) configuration() (cfg configs.CLI, where string, err error) {
 	switch manager := p.getenv("VIREO_MANAGER"); {
 	case manager != "":
 		cfg.Manager, source = manager, "VIREO_MANAGER"
-	case p.root && cfg.Manager == configs.DefaultCLI().Manager && isSocket(managerSocket):
-		cfg.Manager, source = "unix://"+managerSocket, "the manager's socket on this machine"
+	case p.root && cfg.Manager == configs.DefaultCLI().Manager && isSocket(p.socket):
+		cfg.Manager, source = "unix://"+p.socket, "the manager's socket on this machine"
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, "", fmt.Errorf("%s: %w", source, err)
@@ -177,9 +203,7 @@ func (p *program) unanswered(err error) (int, string) {
 	case connect.CodePermissionDenied, connect.CodeUnauthenticated:
 		return apierr.ExitRefused, fmt.Sprintf("the manager at %s refused: %s", p.where, ce.Message())
 	case connect.CodeUnavailable:
-		return apierr.ExitUnreachable, fmt.Sprintf("cannot reach the manager at %s: %s\n"+
-			"Set VIREO_MANAGER=https://HOST:7443, or manager in cli.toml (VIREO_CONFIG, ~/.config/vireo/cli.toml, %s).",
-			p.where, cause(ce), configs.CLIPath)
+		return apierr.ExitUnreachable, fmt.Sprintf("cannot reach the manager at %s: %s\n%s", p.where, cause(ce), howToSet)
 	}
 	return apierr.ExitCode(err), fmt.Sprintf("the manager at %s: %s", p.where, ce.Message())
 }

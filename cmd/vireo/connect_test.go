@@ -125,6 +125,18 @@ func TestSocket(t *testing.T) {
 	r := configuredRunner(t, map[string]string{"VIREO_MANAGER": "unix://" + path})
 	r.do(t.Context(), "status").expect(t, 0, "unix://"+path+" (from VIREO_MANAGER)")
 	r.do(t.Context(), "events").expect(t, 0, "g9 runs twice")
+
+	// Root on the manager's machine needs no configuration.
+	empty := filepath.Join(t.TempDir(), "cli.toml")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = configuredRunner(t, map[string]string{"VIREO_CONFIG": empty})
+	r.root, r.socket = true, path
+	r.do(t.Context(), "status").expect(t, 0, "unix://"+path+" (from the manager's socket on this machine)")
+	r = configuredRunner(t, map[string]string{"VIREO_CONFIG": empty, "VIREO_MANAGER": "https://127.0.0.1:1"}) // but what is asked for wins
+	r.root, r.socket = true, path
+	r.do(t.Context(), "status").expect(t, 3, "https://127.0.0.1:1 (from VIREO_MANAGER)")
 }
 
 func TestUnreachable(t *testing.T) {
@@ -143,6 +155,14 @@ func TestUnreachable(t *testing.T) {
 		r.do(t.Context(), strings.Fields(line)...).expect(t, 3, "cannot reach the manager at "+address+" (from VIREO_MANAGER): ", "connection refused",
 			"Set VIREO_MANAGER=https://HOST:7443, or manager in cli.toml (VIREO_CONFIG, ~/.config/vireo/cli.toml, /etc/vireo/cli.toml).")
 	}
+
+	// Without keys, too.
+	keyless := filepath.Join(t.TempDir(), "cli.toml")
+	if err := os.WriteFile(keyless, []byte("ca = \"/nowhere/ca.crt\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	configuredRunner(t, map[string]string{"VIREO_MANAGER": address, "VIREO_CONFIG": keyless}).do(t.Context(), "hosts").
+		expect(t, 3, "cannot reach the manager at "+address, "Set VIREO_MANAGER=", "ca.crt")
 
 	// Somebody listens and never answers.
 	deaf, err := net.Listen("tcp", "127.0.0.1:0")
@@ -175,6 +195,13 @@ func TestBadConfiguration(t *testing.T) {
 	run(here, "cli.toml: manger: no such key")
 	write("timeout = \"soon\"\n")
 	run(here, "timeout", "soon")
+
+	listening, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listening.Close()
+	here["VIREO_MANAGER"] = "https://" + listening.Addr().String()
 	write("ca = \"/nowhere/ca.crt\"\n")
 	run(here, "ca in cli.toml", "/nowhere/ca.crt")
 	write(fmt.Sprintf("ca = %q\n", file))

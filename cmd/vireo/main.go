@@ -29,6 +29,7 @@ func main() {
 		},
 		getenv: os.Getenv,
 		root:   os.Geteuid() == 0,
+		socket: managerSocket,
 		now:    time.Now,
 		pause:  pause,
 	}

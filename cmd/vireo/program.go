@@ -30,7 +30,8 @@ type program struct {
 	shows    bool // output is a terminal: colours and bars
 	screen   func() (columns, rows int)
 	getenv   func(string) string
-	root     bool // runs as root, whom the manager's socket knows
+	root     bool   // runs as root, whom the manager's socket knows
+	socket   string // where that is
 	now      func() time.Time
 	pause    func(context.Context, time.Duration) error
 
