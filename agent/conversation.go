@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ const redial = 250 * time.Millisecond
 
 // keepSession holds one session after another.
 func (a *Agent) keepSession(ctx context.Context) {
+	was := "" // what was logged: a manager that stays away is one line
 	for ctx.Err() == nil {
 		hello := make(chan *agentv1.Hello, 1)
 		a.inbox.post(func(c *Core, _ time.Time) { hello <- c.Hello() })
@@ -25,12 +27,16 @@ func (a *Agent) keepSession(ctx context.Context) {
 		}
 		s, err := a.deps.Dial(ctx, h)
 		if err == nil {
+			was = ""
 			err = a.converse(ctx, s)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		a.deps.Log.Warn("no session with the manager", "error", err)
+		if now := fmt.Sprint(err); now != was {
+			a.deps.Log.Warn("no session with the manager, trying on", "error", err)
+			was = now
+		}
 		a.wait(ctx, redial, nil)
 	}
 }

@@ -223,6 +223,8 @@ func (c *Core) update(what string, f func(tx store.Tx) error) error {
 			c.log.Error("the store is full: nothing is granted and nothing moves until there is room", "doing", what, "err", err)
 		}
 		c.book.full = true
+	case errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrExpired):
+		// A stranger may present any token; that is no news of the store.
 	case errors.Is(err, store.ErrStale), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrNotFound), errors.Is(err, errRefused):
 		c.log.Error("the store refused", "doing", what, "err", err)
 	default:

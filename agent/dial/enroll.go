@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -27,6 +28,9 @@ import (
 
 // ErrStranger is what Enroll says of a manager whose CA is not the token's.
 var ErrStranger = errors.New("whoever answers there is not the manager that made the token: its CA has another SHA-256")
+
+// ErrUnreachable is what Enroll says when nobody answers at the manager's URL.
+var ErrUnreachable = errors.New("the manager is not reached")
 
 // Enrolment is what Enroll needs.
 type Enrolment struct {
@@ -126,10 +130,14 @@ func meet(ctx context.Context, e Enrolment, token join.Token, name string) (*x50
 		return nil, err
 	}
 	res, err := httpClient(transport).Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("meet the manager: %w", err)
+	var network *net.OpError
+	switch {
+	case err == nil:
+		return ca, res.Body.Close()
+	case errors.As(err, &network) && network.Op == "dial":
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	return ca, res.Body.Close()
+	return nil, fmt.Errorf("meet the manager: %w", err)
 }
 
 // check makes sure that what came back is of use before it is kept.

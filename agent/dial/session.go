@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -41,15 +40,13 @@ type Options struct {
 	Clock    agent.Clock
 	// Random returns numbers in [0, 1).
 	Random func() float64
-	Log    *slog.Logger
 }
 
 // Dialer opens sessions; its Dial is an agent.Dialer. One goroutine uses it.
 type Dialer struct {
-	o       Options
-	failed  int // attempts and short sessions in a row
-	opened  time.Time
-	lastErr string // that was logged
+	o      Options
+	failed int // attempts and short sessions in a row
+	opened time.Time
 }
 
 // NewDialer prepares a Dialer.
@@ -68,15 +65,9 @@ func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session,
 	d.failed++
 	s, err := d.open(ctx, hello)
 	if err != nil {
-		if ctx.Err() == nil && err.Error() != d.lastErr {
-			d.lastErr = err.Error()
-			d.o.Log.Warn("manager not reached, trying on", "manager", d.o.Manager, "error", err)
-		}
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", d.o.Manager, err)
 	}
-	d.lastErr = ""
 	d.opened = d.o.Clock.Now()
-	d.o.Log.Info("session open", "manager", d.o.Manager)
 	return s, nil
 }
 

@@ -17,9 +17,14 @@ const (
 	CAKeyFile       = "ca.key"
 	ManagerCertFile = "manager.crt"
 	ManagerKeyFile  = "manager.key"
+
+	// AdminCertFile and AdminKeyFile are the first operator's, where the CLI
+	// looks for them unless it is told otherwise.
+	AdminCertFile = "operator.crt"
+	AdminKeyFile  = "operator.key"
 )
 
-// OperatorCertFile and OperatorKeyFile name an operator's files.
+// OperatorCertFile and OperatorKeyFile name another operator's files.
 func OperatorCertFile(name string) string { return "operator-" + name + ".crt" }
 
 // OperatorKeyFile is the key's file beside OperatorCertFile.
@@ -65,7 +70,7 @@ func Init(dir string, names []string, admin string, now time.Time) (*CA, error) 
 	if err := manager.Write(dir, ManagerCertFile, ManagerKeyFile); err != nil {
 		return nil, err
 	}
-	if err := operator.Write(dir, OperatorCertFile(admin), OperatorKeyFile(admin)); err != nil {
+	if err := operator.Write(dir, AdminCertFile, AdminKeyFile); err != nil {
 		return nil, err
 	}
 	return ca, WriteFile(filepath.Join(dir, CACertFile), ca.CertPEM(), 0o644)

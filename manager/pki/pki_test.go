@@ -219,8 +219,8 @@ func TestInitAndLoad(t *testing.T) {
 		t.Fatalf("Load = %v certificates, %v", len(own.Certificate), err)
 	}
 	for file, mode := range map[string]os.FileMode{
-		CAKeyFile: 0o600, ManagerKeyFile: 0o600, OperatorKeyFile("root"): 0o600,
-		CACertFile: 0o644, ManagerCertFile: 0o644, OperatorCertFile("root"): 0o644,
+		CAKeyFile: 0o600, ManagerKeyFile: 0o600, AdminKeyFile: 0o600,
+		CACertFile: 0o644, ManagerCertFile: 0o644, AdminCertFile: 0o644,
 	} {
 		info, err := os.Stat(filepath.Join(dir, file))
 		if err != nil || info.Mode().Perm() != mode {

@@ -228,7 +228,7 @@ func (h *house) enrolled(host string) dial.Identity {
 
 func (h *house) dialer(id dial.Identity) *dial.Dialer {
 	return dial.NewDialer(dial.Options{Manager: h.url, Identity: id, Clock: clock{},
-		Random: func() float64 { return 0 }, Log: slog.New(slog.DiscardHandler)})
+		Random: func() float64 { return 0 }})
 }
 
 func (h *house) operator(role pki.Role) (tls.Certificate, string) {

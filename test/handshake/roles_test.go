@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -21,8 +20,6 @@ import (
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
 	"github.com/vireo-kvm/vireo/manager/pki"
 )
-
-var quiet = slog.New(slog.DiscardHandler)
 
 func (h *house) api(c *http.Client) managerv1connect.ManagerServiceClient {
 	return managerv1connect.NewManagerServiceClient(c, h.url)
