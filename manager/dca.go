@@ -21,7 +21,10 @@ type standing struct {
 }
 
 func (d *standing) standing() bool {
-	return decide.Status(d.Status).Stands() && decide.Kind(d.Kind) != "" && d.wants()
+	if d.Kind == store.DecideMoveDomains && d.Status == store.Done {
+		return true // until its cause is gone: the part still fails
+	}
+	return decide.Status(d.Status).Stands() && d.wants()
 }
 
 // wants says whether the decision is one that makes guests leave, or says why
@@ -229,6 +232,9 @@ func (c *Core) supersede(id, why string, now time.Time) {
 		return
 	}
 	next := d.Decision
+	if next.Resolution != "" {
+		why = next.Resolution + "; " + why
+	}
 	next.Status, next.Resolution, next.ResolvedAt = store.Superseded, why, now
 	if c.putDecision(d, next, store.Event{Kind: "decision.superseded", Host: d.Host, Decision: d.ID, Text: why}, now) {
 		c.log.Info("decision superseded", "host", d.Host, "decision", d.ID, "reason", why)

@@ -66,7 +66,7 @@ func (c *Core) hostView(h *host, v view) decide.Host {
 		if d.Host != h.Name || !d.standing() {
 			continue
 		}
-		open := decide.OpenDecision{ID: d.ID, Kind: decide.Kind(d.Kind), Status: decide.Status(d.Status), Cause: d.Cause}
+		open := decide.OpenDecision{ID: d.ID, Kind: decide.Kind(d.Kind), Status: decide.Status(d.Status), Cause: d.Cause, Domains: d.domains}
 		if d.Component == "" {
 			out.Open = &open
 			continue

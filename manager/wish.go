@@ -18,8 +18,8 @@ import (
 func (c *Core) pursue(now time.Time) {
 	c.pace.pursued = now
 	for _, d := range c.sortedDecisions() {
-		again := d.Status == store.Done && c.isStateOf(&d.Decision) && c.hosts[d.Host].State == store.Evacuating &&
-			d.Kind == store.DecideEvacuate && now.Sub(c.book.looked[d.ID]) >= c.pol.Retry.Backoff
+		again := d.Status == store.Done && now.Sub(c.book.looked[d.ID]) >= c.pol.Retry.Backoff &&
+			(d.Kind == store.DecideMoveDomains || d.Kind == store.DecideEvacuate && c.isStateOf(&d.Decision) && c.hosts[d.Host].State == store.Evacuating)
 		if d.Status == store.Acting && (d.Kind == store.DecideEvacuate || d.Kind == store.DecideMoveDomains) || again {
 			c.book.looked[d.ID] = now
 			c.pursueOne(d, now)

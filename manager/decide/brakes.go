@@ -31,7 +31,7 @@ func newBrakes(s Snapshot, p Policy, now time.Time) *brakes {
 		}
 		wants := h.Hold.Level == LevelEvacuate && h.State != Evacuating && h.State != Drained
 		for _, t := range h.Threats {
-			wants = wants || (t.Hold.Level == LevelEvacuate && len(t.Domains) > 0 && h.State != Evacuating && h.State != Drained)
+			wants = wants || (t.Hold.Level == LevelEvacuate && len(s.running(h.Name, t.Domains)) > 0 && h.State != Evacuating && h.State != Drained)
 		}
 		if wants {
 			b.bad = append(b.bad, h.Name)

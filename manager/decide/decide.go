@@ -124,12 +124,13 @@ func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (
 	if !t.Risk.Hard {
 		d.Threshold = p.Evacuate.Enter
 	}
-	if len(t.Domains) == 0 {
+	domains := s.running(h.Name, t.Domains)
+	if len(domains) == 0 {
 		if standing {
 			return d, false
 		}
 		d.Kind, d.Status = KindNotice, Recorded
-		d.Summary = fmt.Sprintf("%s: %s; %s: replace it, no guest needs to leave", t.Component, over(t.Risk, d.Threshold), t.Impact)
+		d.Summary = fmt.Sprintf("%s; %s: replace it, no guest needs to leave", t.Impact, over(t.Risk, d.Threshold))
 		return d, true
 	}
 	if h.State == Evacuating || h.State == Drained || h.Hold.Level == LevelEvacuate {
@@ -139,9 +140,12 @@ func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (
 	status, why := b.status(h.Name)
 	if standing {
 		same := open.Cause == d.Cause
-		if open.Status == status || open.Status == Acting || open.Status == Approved || (open.Status == Rejected && same) ||
-			(open.Status == Waiting && status == HeldBack) {
+		if open.Kind == KindMoveDomains && (open.Status == status || open.Status == Acting || open.Status == Approved || (open.Status == Rejected && same) ||
+			(open.Status == Waiting && status == HeldBack)) {
 			return d, false
+		}
+		if open.Status == DoneStatus && same && !slices.ContainsFunc(domains, func(x string) bool { return !slices.Contains(open.Domains, x) }) {
+			return d, false // those that stayed are tried again under it
 		}
 		d.Supersedes = open.ID
 	}
@@ -149,8 +153,8 @@ func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (
 	if status == Acting {
 		b.act(h.Name)
 	}
-	d.Placements = Place(s, p, t.Domains, now)
-	d.Summary = fmt.Sprintf("%s (%s): %s%s", t.Component, t.Impact, over(t.Risk, d.Threshold), moves(d.Placements))
+	d.Placements = Place(s, p, domains, now)
+	d.Summary = fmt.Sprintf("%s: %s%s", t.Impact, over(t.Risk, d.Threshold), moves(d.Placements))
 	if why != "" {
 		d.Summary += "; " + why
 	}

@@ -71,8 +71,11 @@ func (h Hold) Observe(r Risk, fresh bool, p Policy, now time.Time) Hold {
 		// Less far than before: what has stood so long stands, for the nearer level.
 		h.Toward = want
 	case want != h.Toward:
-		// Farther than before. The nearer level may already have stood long
-		// enough; the farther one begins again.
+		// Farther than before. This score speaks for the nearer level too, which
+		// may have stood long enough with it; the farther one begins again.
+		if fresh {
+			h.Readings++
+		}
 		if h.stood(p, now) {
 			h.Level = h.Toward
 		}

@@ -141,6 +141,8 @@ func reject(h, source *Host, d *Domain, capacity, used uint64) string {
 		return "unknown: " + h.AliveWhy
 	case h.State != Healthy && h.State != Watch:
 		return "it is " + string(h.State)
+	case h.Risk.Hard || h.Hold.Level >= LevelQuarantine:
+		return "at risk itself: " + riskWords(h.Risk)
 	case h.TakesNothing:
 		return "its agent takes nothing new"
 	case d.Refused[h.Name] != "":
@@ -244,6 +246,13 @@ func Estimate(ps []Placement) time.Duration {
 		}
 	}
 	return sum
+}
+
+func riskWords(r Risk) string {
+	if r.Hard {
+		return over(r, 0)
+	}
+	return percent(r.P30d) + " within 30 days"
 }
 
 func free(capacity, used uint64) uint64 {

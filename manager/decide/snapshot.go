@@ -1,6 +1,9 @@
 package decide
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // State is where a host stands. Values are stored and shown.
 type State string
@@ -82,6 +85,8 @@ type OpenDecision struct {
 	Status Status `json:"status"`
 	// Cause is what stood behind it; a rejected decision is not repeated for the same cause.
 	Cause string `json:"cause,omitempty"`
+	// Domains are those that a move_domains was about.
+	Domains []string `json:"domains,omitempty"`
 }
 
 // Risk is a failure risk within 30 days and less, in percent, with its reasons.
@@ -146,6 +151,17 @@ type Disk struct {
 	Target string `json:"target"`
 	Source string `json:"source"`
 	Local  bool   `json:"local,omitempty"` // on a local file system of its host
+}
+
+// running are those of some domains that are at work on a host, or leaving it.
+func (s *Snapshot) running(host string, domains []string) []string {
+	var out []string
+	for _, d := range s.Domains {
+		if d.Host == host && (d.Running || d.Moving != "") && slices.Contains(domains, d.UUID) {
+			out = append(out, d.UUID)
+		}
+	}
+	return out
 }
 
 // HostNamed finds a host.
