@@ -30,8 +30,8 @@ func DefaultCLI() CLI {
 	return CLI{
 		Manager: "https://localhost:7443",
 		CA:      "/etc/vireo/pki/ca.crt",
-		Cert:    "/etc/vireo/pki/operator-admin.crt",
-		Key:     "/etc/vireo/pki/operator-admin.key",
+		Cert:    "/etc/vireo/pki/operator.crt",
+		Key:     "/etc/vireo/pki/operator.key",
 		Timeout: Duration(10 * time.Second),
 	}
 }

@@ -48,7 +48,7 @@ func secured(t *testing.T, manager string) (dir string, ca *pki.CA, own tls.Cert
 func configure(t *testing.T, dir, manager, timeout string) {
 	t.Helper()
 	text := fmt.Sprintf("manager = %q\nca = %q\ncert = %q\nkey = %q\ntimeout = %q\n", manager, filepath.Join(dir, pki.CACertFile),
-		filepath.Join(dir, pki.OperatorCertFile("admin")), filepath.Join(dir, pki.OperatorKeyFile("admin")), timeout)
+		filepath.Join(dir, pki.AdminCertFile), filepath.Join(dir, pki.AdminKeyFile), timeout)
 	if err := os.WriteFile(filepath.Join(dir, "cli.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -208,4 +208,14 @@ func TestBadConfiguration(t *testing.T) {
 	run(here, "holds no certificate")
 	write(fmt.Sprintf("ca = %q\ncert = \"/nowhere/me.crt\"\n", filepath.Join(dir, pki.CACertFile)))
 	run(here, "cert and key in cli.toml", "/nowhere/me.crt")
+}
+
+// The keys that vireo-manager init makes are the ones looked for by default.
+func TestDefaultKeysAreThoseOfInit(t *testing.T) {
+	cfg := configs.DefaultCLI()
+	for _, path := range []struct{ got, want string }{{cfg.CA, pki.CACertFile}, {cfg.Cert, pki.AdminCertFile}, {cfg.Key, pki.AdminKeyFile}} {
+		if filepath.Base(path.got) != path.want || filepath.Dir(path.got) != configs.DefaultManager().PKIDir {
+			t.Errorf("the default is %s, init makes %s in %s", path.got, path.want, configs.DefaultManager().PKIDir)
+		}
+	}
 }

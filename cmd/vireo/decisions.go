@@ -36,7 +36,7 @@ func (p *program) decisionsCommand() *cli.Command {
 				if d.Threshold > 0 {
 					threshold = percent(d.Threshold)
 				}
-				if d.Status == "waiting" {
+				if d.Status == "waiting" || d.Status == "held_back" { // both take an answer
 					waiting++
 				}
 				t.row(d.Id, p.ago(d.At), d.Host, d.Kind, state(d.Status), risk(d.Risk), threshold, d.Summary)

@@ -5,10 +5,14 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/vireo-kvm/vireo/store"
 	"github.com/vireo-kvm/vireo/store/sqlite"
 	"github.com/vireo-kvm/vireo/store/storetest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Place {
