@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/urfave/cli/v2"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
 )
 
 func (p *program) eventsCommand() *cli.Command {
@@ -44,7 +46,7 @@ func (p *program) eventsCommand() *cli.Command {
 					}
 					continue
 				}
-				p.printEvent(stream.Msg())
+				p.printEvent(c.Context, stream.Msg())
 			}
 			return stream.Err()
 		},
@@ -52,16 +54,39 @@ func (p *program) eventsCommand() *cli.Command {
 }
 
 // printEvents prints a list of events.
-func (p *program) printEvents(events []*managerv1.Event) error {
+func (p *program) printEvents(ctx context.Context, events []*managerv1.Event) {
 	for _, e := range events {
-		p.printEvent(e)
+		p.printEvent(ctx, e)
 	}
-	return nil
 }
 
 // printEvent prints one line: an event comes alone, so there is no table.
-func (p *program) printEvent(e *managerv1.Event) {
-	p.printf("%s  %s  %s\n", instant(timeOf(e.At)), cell{pad(or(e.Host, "-"), 8), bold}, cell{e.Text, eventStyle(e.Severity)})
+func (p *program) printEvent(ctx context.Context, e *managerv1.Event) {
+	about := or(e.Host, "-")
+	if e.Domain != "" {
+		about += "/" + p.domainName(ctx, e.Domain)
+	}
+	p.printf("%s  %s  %s  %s\n", instant(timeOf(e.At)), cell{pad(about, 10), bold}, cell{pad(e.Kind, 20), dim}, cell{e.Text, eventStyle(e.Severity)})
+}
+
+// domainName is what a guest is called; events only say its UUID. One that
+// nobody knows any more keeps its UUID.
+func (p *program) domainName(ctx context.Context, uuid string) string {
+	if name, ok := p.names[uuid]; ok {
+		return name
+	}
+	if p.names == nil {
+		p.names = map[string]string{}
+	}
+	p.names[uuid] = uuid
+	res, err := call(ctx, p, managerv1connect.ManagerServiceClient.ListDomains, &managerv1.ListDomainsRequest{})
+	if err != nil {
+		return uuid // the name is a convenience
+	}
+	for _, d := range res.Domains {
+		p.names[d.Uuid] = or(d.Name, d.Uuid)
+	}
+	return p.names[uuid]
 }
 
 func eventStyle(severity string) style {

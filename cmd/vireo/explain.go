@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -28,7 +29,7 @@ func (p *program) explainCommand() *cli.Command {
 				if c.Bool("json") {
 					return p.printJSON(res)
 				}
-				p.explain(res)
+				p.explain(c.Context, res)
 				return nil
 			},
 		}
@@ -52,7 +53,7 @@ func (p *program) explainCommand() *cli.Command {
 
 // explain tells the story in its order: who, on what evidence, what was decided,
 // what was done, what happened.
-func (p *program) explain(s *managerv1.ExplainResponse) {
+func (p *program) explain(ctx context.Context, s *managerv1.ExplainResponse) {
 	gap := "" // before a heading, when something stands above it
 	heading := func(text string) {
 		p.printf(gap+"%s\n", cell{text, bold})
@@ -94,9 +95,7 @@ func (p *program) explain(s *managerv1.ExplainResponse) {
 	}
 	if len(s.Events) > 0 {
 		heading("Events")
-		for _, e := range s.Events {
-			p.printEvent(e)
-		}
+		p.printEvents(ctx, s.Events)
 	}
 }
 

@@ -299,7 +299,7 @@ func fleet() *fakeManager {
 		},
 		events: []*managerv1.Event{
 			{Id: 1, At: before(3 * time.Minute), Kind: "host.state", Host: "h1", Text: "evacuating: risk 31.2 % reached 25 %", Severity: "warning"},
-			{Id: 2, At: before(time.Minute), Kind: "migration.begun", Host: "h1", Migration: "m1", Text: "g3 leaves for h2", Severity: "info"},
+			{Id: 2, At: before(time.Minute), Kind: "migration.begun", Host: "h1", Domain: "11111111-0000-4000-8000-000000000001", Migration: "m1", Text: "leaves for h2", Severity: "info"},
 			{Id: 3, At: before(2 * time.Second), Kind: "claim.ambiguous", Domain: "x", Text: "g9 runs twice", Severity: "alarm"},
 		},
 	}

@@ -110,7 +110,7 @@ func (p *program) hostCommand() *cli.Command {
 			}
 			if len(res.Events) > 0 {
 				p.printf("\n")
-				return p.printEvents(res.Events)
+				p.printEvents(c.Context, res.Events)
 			}
 			return nil
 		},

@@ -38,7 +38,8 @@ type program struct {
 	// connect makes the client; nil: from configuration and environment.
 	connect func() (managerv1connect.ManagerServiceClient, string, error)
 	client  managerv1connect.ManagerServiceClient
-	where   string // that the client connects to, with who said so
+	where   string            // that the client connects to, with who said so
+	names   map[string]string // of domains by UUID, as far as asked for
 }
 
 // run runs one command line, says on err what went wrong, and returns the exit
