@@ -3,20 +3,20 @@
 package libvirtd_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vireo-kvm/vireo/agent/virt"
 	"github.com/vireo-kvm/vireo/agent/virt/libvirtd"
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
 	"github.com/vireo-kvm/vireo/test/lab"
@@ -47,7 +47,7 @@ func TestContractOnLab(t *testing.T) {
 			t.Error("down:", err)
 		}
 	})
-	l, err := lab.Up(t.Context(), lab.Options{Hosts: 2, NoVireo: true, Say: func(s string) { t.Log(s) }})
+	l, err := lab.Up(t.Context(), lab.Options{Hosts: 2, NoVireo: true, ShortKeepalive: true, Say: func(s string) { t.Log(s) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,17 +55,16 @@ func TestContractOnLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"env", inside + "=" + dir, self, "-test.run", "^TestContractOnLab$", "-test.timeout", "9m"}
+	args := []string{"env", inside + "=" + dir, self, "-test.run", flag.Lookup("test.run").Value.String(), "-test.timeout", "9m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
-	}
-	if only := os.Getenv("CONTRACT"); only != "" {
-		args[4] += "/" + only
 	}
 	cmd, err := l.Command(t.Context(), "h1", args...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	orders, done := faults(t, l)
+	cmd.ExtraFiles = []*os.File{orders, done}
 	out, err := cmd.CombinedOutput()
 	t.Logf("on h1:\n%s", out)
 	if err != nil {
@@ -73,14 +72,81 @@ func TestContractOnLab(t *testing.T) {
 	}
 }
 
+// The files on which the program inside orders faults, and hears that they have
+// been done.
+const (
+	ordersFD = 3
+	doneFD   = 4
+)
+
+// faults does what the program inside can't do from where it is: a line "HOST
+// VERB NAME" comes in, and one with the error, empty for none, goes out.
+func faults(t *testing.T, l *lab.Lab) (orders, done *os.File) {
+	t.Helper()
+	in, orders, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, f := range []*os.File{in, orders, done, out} {
+			_ = f.Close()
+		}
+	})
+	go func() {
+		lines := bufio.NewScanner(in)
+		for lines.Scan() {
+			err := fault(t.Context(), l, strings.Fields(lines.Text()))
+			text := ""
+			if err != nil {
+				text = strings.ReplaceAll(err.Error(), "\n", " ")
+			}
+			_, _ = fmt.Fprintln(out, text) // nobody reads any more when the test is over
+		}
+	}()
+	return orders, done
+}
+
+func fault(ctx context.Context, l *lab.Lab, words []string) error {
+	host, verb := words[0], words[1]
+	switch verb {
+	case "freeze":
+		return l.Signal(ctx, host, "libvirtd", unix.SIGSTOP)
+	case "thaw":
+		return l.Signal(ctx, host, "libvirtd", unix.SIGCONT)
+	case "kill":
+		return l.Signal(ctx, host, "libvirtd", unix.SIGKILL) // the lab starts it again
+	case "qemu":
+		_, err := l.Exec(ctx, host, "sh", "-c", "kill -9 $(cat /run/libvirt/qemu/"+words[2]+".pid)")
+		return err
+	}
+	return fmt.Errorf("no fault %q", verb)
+}
+
 func contract(t *testing.T, dir string) {
 	open, err := libvirtd.New(libvirtd.Options{KeepAliveInterval: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
+	orders, answers := os.NewFile(ordersFD, "orders"), bufio.NewScanner(os.NewFile(doneFD, "done"))
+	order := func(words ...string) {
+		if _, err := fmt.Fprintln(orders, strings.Join(words, " ")); err != nil {
+			t.Error(err)
+		}
+		if !answers.Scan() || answers.Text() != "" {
+			t.Errorf("%v: %s", words, answers.Text())
+		}
+	}
 	side := func(uri, name string) virttest.Side {
 		return virttest.Side{Open: open, URI: uri, Peer: "qemu+tcp://" + name + "/system", Exits: libvirtd.Exits{},
-			RestartLibvirtd: func() { restart(t) }}
+			RestartLibvirtd: func() { order(name, "kill") },
+			Freeze:          func() { order(name, "freeze") },
+			Thaw:            func() { order(name, "thaw") },
+			KillQEMU:        func(domain string) { order(name, "qemu", domain) },
+		}
 	}
 	bench := virttest.Bench{
 		A: side("qemu:///system", "h1"), B: side("qemu+tcp://h2/system", "h2"),
@@ -118,30 +184,6 @@ func guest(name, uuid, noise string) string {
 </domain>`, name, uuid, noise)
 }
 
-// restart kills this host's libvirtd; the lab starts it again.
-func restart(t *testing.T) {
-	t.Helper()
-	comms, err := filepath.Glob("/proc/[0-9]*/comm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, comm := range comms {
-		name, _ := os.ReadFile(comm)
-		if strings.TrimSpace(string(name)) != "libvirtd" {
-			continue
-		}
-		pid, err := strconv.Atoi(strings.Split(comm, "/")[2])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	t.Fatal("there is no libvirtd in this pid namespace")
-}
-
 // empty removes all domains; virsh waits until libvirtd is back.
 func empty(t *testing.T, uri string) {
 	t.Helper()
@@ -168,5 +210,3 @@ func empty(t *testing.T, uri string) {
 func virsh(ctx context.Context, uri string, args ...string) ([]byte, error) {
 	return exec.CommandContext(ctx, "virsh", append([]string{"-q", "-c", uri}, args...)...).Output()
 }
-
-var _ virt.Exits = libvirtd.Exits{}

@@ -17,11 +17,16 @@ type Side struct {
 	URI   string // its libvirtd, for Open
 	Peer  string // its libvirtd, for the other side's libvirtd
 	Exits virt.Exits
-	// RestartLibvirtd ends libvirtd and starts it again; guests run on.
+	// RestartLibvirtd kills libvirtd and starts it again; guests run on.
 	RestartLibvirtd func()
+	// Freeze stops libvirtd (SIGSTOP), Thaw lets it go on.
+	Freeze, Thaw func()
+	// KillQEMU kills the process of the domain with that name.
+	KillQEMU func(name string)
 }
 
-// Bench is a pair of hosts that can move guests to each other, both empty.
+// Bench is a pair of hosts that can move guests to each other, both empty. Their
+// libvirtds give up on a silent peer after some seconds, less than ten.
 type Bench struct {
 	A, B Side
 	// Guest is the XML of a small domain that both hosts can run, with a
@@ -60,6 +65,12 @@ func Contract(t *testing.T, run func(t *testing.T, name string, test func(*testi
 		{"what a move leaves of a shut-off definition", testMoveOverDefinition},
 		{"restart of libvirtd", testRestart},
 		{"closed connection", testClosed},
+		{"target's libvirtd frozen, guarded", func(_ *testing.T, x *bench) { testFrozenPeer(x, true) }},
+		{"target's libvirtd frozen, plain", func(_ *testing.T, x *bench) { testFrozenPeer(x, false) }},
+		{"target's libvirtd killed", testPeerKilled},
+		{"source's libvirtd killed", testDriverKilled},
+		{"source's QEMU killed", testSourceKilled},
+		{"target's QEMU killed", testCopyKilled},
 	} {
 		run(t, c.name, func(t *testing.T, b Bench) { c.test(t, newBench(t, b)) })
 	}

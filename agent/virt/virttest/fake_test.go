@@ -25,12 +25,16 @@ func TestContractOnFake(t *testing.T) {
 	Contract(t, func(t *testing.T, name string, test func(*testing.T, Bench)) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := NewFleet([]string{"a", "b"})
+				timing := Measured
+				timing.KeepAlive = 4 * time.Second
+				f := NewFleet([]string{"a", "b"}, WithTiming(timing))
 				side := func(name string) Side {
 					h := f.Host(name)
 					return Side{
 						Open: h.Opener(), URI: "qemu:///system", Peer: h.URI(), Exits: h,
 						RestartLibvirtd: func() { h.KillLibvirtd(); h.StartLibvirtd() },
+						Freeze:          h.Freeze, Thaw: h.Thaw,
+						KillQEMU: func(string) { h.KillQEMU(guestUUID) },
 					}
 				}
 				test(t, Bench{

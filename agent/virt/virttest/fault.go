@@ -60,7 +60,7 @@ func (m *move) driverDied() {
 		m.postCopyFailed(nil)
 	case Preparing, Transferring, Stopped, Complete:
 		m.halt()
-		m.dropCopy()
+		m.dropOrphan(0)
 	default:
 		m.halt()
 		m.forget()
@@ -143,7 +143,7 @@ func (f *Fleet) lost(h *Host) {
 				m.then(f.timing.KeepAlive, m.dstAnswers, func() { m.postCopyFailed(nil) })
 			default:
 				m.halt()
-				m.dropCopyAfter(f.timing.KeepAlive)
+				m.dropOrphan(f.timing.KeepAlive)
 			}
 		}
 	}

@@ -417,17 +417,26 @@ func (m *move) sourceBack() {
 
 // dropCopy lets the target kill its copy as soon as its libvirtd notices.
 func (m *move) dropCopy() {
-	m.dropCopyAfter(0)
+	m.dropCopyAfter(0, func() { m.dst.end(virt.DetailFailed, virt.ReasonFailed) })
 }
 
-func (m *move) dropCopyAfter(d time.Duration) {
+// dropOrphan is dropCopy for a copy whose source's libvirtd has died: the target
+// finds the connection closed and destroys what came by it.
+func (m *move) dropOrphan(after time.Duration) {
+	m.dropCopyAfter(after, func() {
+		m.dst.emit(virt.Shutdown, "On host request")
+		m.dst.end(virt.DetailDestroyed, virt.ReasonDestroyed)
+	})
+}
+
+func (m *move) dropCopyAfter(d time.Duration, drop func()) {
 	if m.dst == nil || m.dst.proc != m.dstProc {
 		m.forget()
 		return
 	}
 	m.then(d, m.dstAnswers, func() {
 		if m.dst.proc == m.dstProc {
-			m.dst.end(virt.DetailFailed, virt.ReasonFailed)
+			drop()
 		}
 		m.forget()
 	})
