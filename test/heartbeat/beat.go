@@ -31,7 +31,7 @@ type Beat struct {
 	Guest         string // the guest's name, at most 12 bytes
 	BootID        string // 32 hex digits, drawn anew at each boot of the guest
 	Counter       uint64 // grows by one with each beat of a boot, from 1
-	PatternErrors uint64 // words found wrong in the guest's memory pattern since its boot
+	PatternErrors uint64 // words and pages of the guest's memory found wrong since its boot
 	DirtiedPages  uint64 // pages the guest has written on purpose since its boot
 	DiskErrors    uint64 // failed or wrong reads and writes on the guest's disk since its boot
 }

@@ -93,6 +93,27 @@ func liveMigration(t *testing.T, l *lab.Lab) {
 	}
 }
 
+// TestAGuestThatWritesAllTheTime moves one back and forth: what libvirt calls a
+// success must leave the guest's memory whole.
+func TestAGuestThatWritesAllTheTime(t *testing.T) {
+	l := up(t, lab.Options{Hosts: 2, Guests: 1, DirtyMiB: 32, DirtyRate: 60})
+	from, to := "h1", "h2"
+	for range 3 {
+		before := beats(t, l, "g1")
+		if _, err := l.Virsh(t.Context(), from, migrateArgs("g1", to, "--auto-converge")...); err != nil {
+			t.Fatal(err)
+		}
+		from, to = to, from
+		// Two rounds over its memory after the move have compared every page.
+		g := await(t, l, "g1", "does not write any more", func(g heartbeat.Guest) bool {
+			return g.Host == from && g.DirtiedPages > before.DirtiedPages+3*32<<20/4096
+		})
+		if g.PatternErrors != 0 || g.BootID != before.BootID || g.Rewinds != 0 {
+			t.Errorf("after the move to %s: %d errors in memory, boot %s, was %s", from, g.PatternErrors, g.BootID, before.BootID)
+		}
+	}
+}
+
 // reaches tells whether one machine gets an answer from another.
 func reaches(t *testing.T, l *lab.Lab, from, to string) bool {
 	t.Helper()

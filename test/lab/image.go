@@ -85,6 +85,15 @@ func prepareImage(ctx context.Context, bin string, say func(string)) (image, err
 		return img, nil
 	}
 	say("packing the guests' initramfs")
+	old, err := filepath.Glob(filepath.Join(CacheDir, "initramfs-*"))
+	if err != nil {
+		return image{}, err
+	}
+	for _, f := range old {
+		if err := os.Remove(f); err != nil {
+			return image{}, err
+		}
+	}
 	a := &archive{}
 	for _, dir := range []string{"bin", "dev", "proc", "sys", "tmp", "lib", "lib/modules"} {
 		a.dir(dir)

@@ -62,10 +62,12 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 	fmt.Printf("guest %s: boot %s, beating to %s\n", name, beat.BootID, to)
 	// The loop sleeps to absolute times of the guest's own clock: a guest that
 	// was stopped and goes on has one long interval and no burst of beats after.
+	var wrong uint64
 	next := monotonic()
 	for {
 		beat.Counter++
-		beat.PatternErrors += mem.check()
+		wrong += mem.check()
+		beat.PatternErrors = wrong + dirt.wrong
 		beat.DirtiedPages = dirt.pages
 		beat.DiskErrors = disks.errors.Load()
 		// A full queue or a network that is not up yet loses this beat only.

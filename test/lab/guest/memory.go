@@ -64,12 +64,14 @@ func (m *memory) check() (wrong uint64) {
 // Under TCG a write through a TLB entry that was made before the migration's
 // last look at the dirty bitmap is not marked dirty, and is lost. So every batch
 // of pages is made read-only and writable again before it is written, which
-// flushes the entries, and a page is written by one store per batch.
+// flushes the entries, and a page is written by one store per batch. What a page
+// holds is compared before, so that a lost write is counted.
 type dirt struct {
 	region  []byte
 	perBeat int // pages per beat
 	next    int // the page to write next; a multiple of batch
 	pages   uint64
+	wrong   uint64 // pages that did not hold what was written to them
 }
 
 // batch is the number of pages per flush: above the 33 up to which Linux flushes page by page.
@@ -94,6 +96,7 @@ func (d *dirt) until(deadline time.Duration) {
 	}
 	for done := 0; done < d.perBeat && monotonic() < deadline; done += batch {
 		part := d.region[d.next*pageSize : (d.next+batch)*pageSize]
+		d.compare(part)
 		// Failing to change the protection of one's own mapping is not possible here.
 		_ = unix.Mprotect(part, unix.PROT_READ)
 		_ = unix.Mprotect(part, unix.PROT_READ|unix.PROT_WRITE)
@@ -102,6 +105,19 @@ func (d *dirt) until(deadline time.Duration) {
 			binary.LittleEndian.PutUint64(part[off:], d.pages)
 		}
 		d.next = (d.next + batch) % (len(d.region) / pageSize)
+	}
+}
+
+// compare counts the pages of a batch that do not hold what the round before wrote: all the same number.
+func (d *dirt) compare(part []byte) {
+	round := uint64(len(d.region) / pageSize)
+	if d.pages < round {
+		return // the first round
+	}
+	for off := 0; off < len(part); off += pageSize {
+		if binary.LittleEndian.Uint64(part[off:]) != d.pages+batch-round {
+			d.wrong++
+		}
 	}
 }
 
