@@ -155,11 +155,22 @@ func disk(x virt.Disk, local bool) *agentv1.Disk {
 
 func job(j virt.Job) *agentv1.Job {
 	return &agentv1.Job{
-		Operation: string(j.Operation),
+		Operation: operation(j.Operation),
 		DataTotal: j.DataTotal, DataProcessed: j.DataProcessed, DataRemaining: j.DataRemaining,
 		MemoryDirtyRate: j.DirtyRate * j.PageSize, MemoryBps: j.MemBps, Iteration: j.Iteration,
 		Elapsed: durationpb.New(time.Duration(j.ElapsedMS) * time.Millisecond),
 	}
+}
+
+// operation is the wire's name of what a job does.
+func operation(o virt.Operation) string {
+	switch o {
+	case virt.OpMigrate:
+		return "migration-out"
+	case virt.OpMigrateIn:
+		return "migration-in"
+	}
+	return string(o)
 }
 
 // blockers names what keeps a domain from being moved.
