@@ -245,6 +245,9 @@ func (m *Manager) decisions(ctx context.Context, f store.DecisionFilter) ([]*man
 
 // WatchEvents implements the service.
 func (m *Manager) WatchEvents(ctx context.Context, req *connect.Request[managerv1.WatchEventsRequest], stream *connect.ServerStream[managerv1.Event]) error {
+	if err := stream.Send(nil); err != nil { // the headers: a caller of a quiet manager knows that it is heard
+		return err
+	}
 	q := req.Msg
 	f := store.EventFilter{After: q.GetAfter(), Host: q.GetHost(), Last: int(q.GetLast())}
 	for {
