@@ -83,7 +83,7 @@ func (c *Core) flush(now time.Time) {
 				return err
 			}
 		}
-		return appendEvents(tx, c.book.events)
+		return nil
 	})
 	if err != nil {
 		return
@@ -94,12 +94,7 @@ func (c *Core) flush(now time.Time) {
 	for _, m := range moves {
 		m.dirty = false
 	}
-	news := len(c.book.events) > 0
-	c.book.events = nil
 	clear(c.book.domains)
-	if news {
-		c.announce()
-	}
 }
 
 // announce wakes those who follow events.

@@ -300,23 +300,24 @@ func (c *Core) released(h *host, o *order, now time.Time) {
 	}
 }
 
-// claimedKiB is what counts against a host: claimed, on its way, reserved, and
-// planned by rows other than one.
-func (c *Core) claimedKiB(host, without string) uint64 {
-	var sum uint64
+// claimedKiB is what counts against each host: claimed, on its way, reserved,
+// and planned by rows other than one.
+func (c *Core) claimedKiB(without string) map[string]uint64 {
+	sum := make(map[string]uint64, len(c.hosts))
 	for _, cl := range c.claims {
-		if cl.Holder == host || cl.Target == host {
-			sum += cl.MemoryKiB
+		sum[cl.Holder] += cl.MemoryKiB
+		if cl.Target != "" && cl.Target != cl.Holder {
+			sum[cl.Target] += cl.MemoryKiB
 		}
 	}
 	for _, o := range c.owed {
-		if o.Kind == store.OwedReservation && o.Host == host {
-			sum += o.MemoryKiB
+		if o.Kind == store.OwedReservation {
+			sum[o.Host] += o.MemoryKiB
 		}
 	}
 	for _, m := range c.moves {
-		if m.row.ID != without && m.row.Epoch == 0 && m.row.Target == host {
-			sum += m.row.Before.MemoryKiB
+		if m.row.ID != without && m.row.Epoch == 0 {
+			sum[m.row.Target] += m.row.Before.MemoryKiB
 		}
 	}
 	return sum
@@ -324,7 +325,7 @@ func (c *Core) claimedKiB(host, without string) uint64 {
 
 // overfull says so when a host has more than it may; it gets nothing more.
 func (c *Core) overfull(h *host, now time.Time) {
-	capacity, used := c.pol.Decide.CapacityKiB(h.Facts.MemoryKiB), c.claimedKiB(h.Name, "")
+	capacity, used := c.pol.Decide.CapacityKiB(h.Facts.MemoryKiB), c.claimedKiB("")[h.Name]
 	if capacity > 0 && used > capacity {
 		c.event(now, store.Event{Kind: "host.overfull", Severity: store.Warning, Host: h.Name,
 			Text: fmt.Sprintf("%d KiB are claimed, it may have %d KiB: it takes nothing more", used, capacity)})

@@ -214,6 +214,7 @@ func (c *Core) finish(m *move, state migration.State, why string, now time.Time)
 // close forgets an ended row and lets what waited for it go on.
 func (c *Core) close(m *move, now time.Time) {
 	delete(c.moves, m.row.ID)
+	delete(c.moving, m.row.Domain)
 	c.forgetOrdersOf(m.row.ID)
 	c.tally(m.row)
 	kind, severity := "migration.done", store.Info
@@ -286,7 +287,7 @@ func (c *Core) fill(now time.Time) {
 // retarget checks that the planned target is still one, and chooses another if
 // it is not. False when the row may not start now; it may have ended.
 func (c *Core) retarget(m *move, now time.Time) bool {
-	s := c.snapshot(now, view{without: m.row.ID, byHand: true})
+	s := c.snapshot(now, view{without: m.row.ID, byHand: true, only: []string{m.row.Domain}})
 	for i := range s.Domains {
 		if s.Domains[i].UUID == m.row.Domain {
 			s.Domains[i].NotBefore = time.Time{} // it was judged when the row was planned

@@ -47,6 +47,7 @@ type Core struct {
 	hosts     map[string]*host
 	claims    map[string]*claim // by domain
 	moves     map[string]*move  // open rows by id
+	moving    map[string]*move  // and by domain: at most one each
 	owed      map[owedKey]store.Owed
 	decisions map[string]*standing
 	settings  settings
@@ -87,6 +88,7 @@ func NewCore(ctx context.Context, s Setup, now time.Time) (*Core, error) {
 		hosts:     map[string]*host{},
 		claims:    map[string]*claim{},
 		moves:     map[string]*move{},
+		moving:    map[string]*move{},
 		owed:      map[owedKey]store.Owed{},
 		decisions: map[string]*standing{},
 		settings:  settings{automation: true},
@@ -133,7 +135,7 @@ func (c *Core) load(r store.Reader, now time.Time) error {
 		return err
 	}
 	for _, row := range rows {
-		c.moves[row.ID] = newMove(row)
+		c.addMove(row)
 	}
 	owed, err := r.Owed(store.OwedFilter{})
 	if err != nil {
@@ -190,7 +192,7 @@ func (c *Core) Tick(now time.Time) {
 		c.watch(m, now)
 		c.conduct(m, now)
 	}
-	if c.pace.decideSoon || now.Sub(c.pace.decided) >= c.pol.Pace.Decide {
+	if c.pace.decideSoon || now.Sub(c.pace.decided) >= c.pol.Pace.Decide && c.unsettled() {
 		c.decide(now)
 	}
 	if now.Sub(c.pace.pursued) >= c.pol.Pace.Pursue {
@@ -210,13 +212,25 @@ func (c *Core) Tick(now time.Time) {
 	c.retain(now)
 }
 
-// update runs one transaction. On success the caller changes the copy in
-// memory; on an error nothing has changed, and the next pass tries again.
+// update runs one transaction, with the events that wait in front of it, so that
+// they are stored in the order in which they happened. On success the caller
+// changes the copy in memory; on an error nothing has changed, and the next pass
+// tries again.
 func (c *Core) update(what string, f func(tx store.Tx) error) error {
-	err := c.st.Update(context.Background(), f)
+	events := c.book.events
+	err := c.st.Update(context.Background(), func(tx store.Tx) error {
+		if err := appendEvents(tx, events); err != nil {
+			return err
+		}
+		return f(tx)
+	})
 	switch {
 	case err == nil:
 		c.book.full = false
+		c.book.events = nil
+		if len(events) > 0 {
+			c.announce()
+		}
 		return nil
 	case errors.Is(err, store.ErrFull):
 		if !c.book.full {

@@ -90,6 +90,23 @@ func (c *Core) sortedDecisions() []*standing {
 	})
 }
 
+// unsettled says whether time alone may change a decision: a score that stands
+// beyond a threshold, or that is on its way over one. A fleet that is well is
+// not looked at every second.
+func (c *Core) unsettled() bool {
+	for _, h := range c.hosts {
+		if h.risk.hold.Level != decide.Fine || h.risk.hold.Toward != decide.Fine || h.State == store.Watch || h.State == store.Quarantined {
+			return true
+		}
+		for _, t := range h.risk.threats {
+			if t.Level != decide.Fine || t.Toward != decide.Fine {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // decide looks at everything and does what follows.
 func (c *Core) decide(now time.Time) {
 	c.pace.decided, c.pace.decideSoon = now, false
@@ -200,7 +217,7 @@ func (c *Core) record(s decide.Snapshot, d decide.Decision, domains []string, by
 	h.Host = host
 	c.log.Info("decision", "host", d.Host, "decision", n.ID, "kind", string(d.Kind), "status", string(n.Status), "reason", d.Summary)
 	for _, r := range rows {
-		c.moves[r.ID] = newMove(r)
+		c.addMove(r)
 	}
 	c.reconcileTakes(h, now)
 	c.fill(now)

@@ -65,11 +65,9 @@ func (c *Core) sighting(now time.Time, s *Session, g *agentv1.Sighting) {
 	if !h.alive() {
 		return // no complete report yet: the picture counts with it
 	}
-	for _, m := range c.sortedMoves() {
-		if m.row.Domain == d.GetUuid() && (m.row.Source == h.Name || m.row.Target == h.Name) {
-			c.see(m, now)
-			c.conduct(m, now)
-		}
+	if m := c.moveOf(d.GetUuid()); m != nil && (m.row.Source == h.Name || m.row.Target == h.Name) {
+		c.see(m, now)
+		c.conduct(m, now)
 	}
 	c.reconcileClaim(h, d.GetUuid(), now)
 	c.rememberOne(h, h.seen[d.GetUuid()], now)

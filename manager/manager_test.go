@@ -228,7 +228,12 @@ func TestEventsAreFollowed(t *testing.T) {
 	if _, err := s.client.SetAutomation(s.ctx, connect.NewRequest(&managerv1.SetAutomationRequest{On: false, Reason: "power works"})); err != nil {
 		t.Fatal(err)
 	}
-	go s.clock.pass(time.Second) // what happened is readable with the next flush
+	passed := make(chan struct{})
+	go func() { // what happened is readable with the next flush
+		s.clock.pass(time.Second)
+		close(passed)
+	}()
+	defer func() { <-passed }()
 	var last uint64
 	for stream.Receive() {
 		e := stream.Msg()

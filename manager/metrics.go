@@ -91,6 +91,7 @@ func (c *Core) metrics() []prometheus.Metric {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out = append(out, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...))
 	}
+	claimed := c.claimedKiB("")
 	for _, h := range c.sortedHosts() {
 		if !h.Revoked.IsZero() {
 			continue
@@ -101,7 +102,7 @@ func (c *Core) metrics() []prometheus.Metric {
 		}
 		gauge(descRisk, h.Risk.P30d/100, h.Name)
 		gauge(descHard, one(h.Risk.Hard), h.Name)
-		gauge(descClaimed, float64(c.claimedKiB(h.Name, ""))*1024, h.Name)
+		gauge(descClaimed, float64(claimed[h.Name])*1024, h.Name)
 		gauge(descCapacity, float64(c.pol.Decide.CapacityKiB(h.Facts.MemoryKiB))*1024, h.Name)
 		for _, r := range h.risk.now.Components {
 			gauge(descComponent, r.Score.P30d/100, h.Name, r.Component)

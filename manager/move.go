@@ -248,13 +248,11 @@ func (c *Core) sortedMoves() []*move {
 }
 
 // moveOf is the open row of a domain.
-func (c *Core) moveOf(domain string) *move {
-	for _, m := range c.moves {
-		if m.row.Domain == domain {
-			return m
-		}
-	}
-	return nil
+func (c *Core) moveOf(domain string) *move { return c.moving[domain] }
+
+func (c *Core) addMove(r migration.Row) {
+	m := newMove(r)
+	c.moves[r.ID], c.moving[r.Domain] = m, m
 }
 
 // paused says whether a guest stands still because of its move.

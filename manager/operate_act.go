@@ -105,7 +105,7 @@ func (m *Manager) ReturnHost(ctx context.Context, req *connect.Request[managerv1
 	var refused error
 	err := m.do(ctx, func(now time.Time) {
 		if refused = m.core.giveBack(now, req.Msg.GetHost(), who, req.Msg.GetReason()); refused == nil {
-			res.Host = m.core.presentHost(m.core.hosts[req.Msg.GetHost()])
+			res.Host = m.core.presentHost(m.core.hosts[req.Msg.GetHost()], m.core.claimedKiB(""))
 		}
 	})
 	if err := errors.Join(err, storeError(refused)); err != nil {
@@ -287,7 +287,7 @@ func (c *Core) resolve(now time.Time, id string, approve bool, who, reason strin
 	}
 	d.Decision, h.Host = next, host
 	for _, r := range rows {
-		c.moves[r.ID] = newMove(r)
+		c.addMove(r)
 	}
 	c.announce()
 	c.reconcileTakes(h, now)

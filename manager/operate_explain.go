@@ -75,13 +75,13 @@ func (m *Manager) explainDomain(ctx context.Context, res *managerv1.ExplainRespo
 				res.Domain = r
 			}
 		}
-		s := c.snapshot(now, view{byHand: true})
+		s := c.snapshot(now, view{byHand: true, only: []string{uuid}})
 		if ps := storePlacements(decide.Place(s, c.pol.Decide, []string{uuid}, now)); len(ps) == 1 {
 			res.Placement = presentPlacements(ps)[0]
 		}
 		if res.Domain != nil {
 			if h := c.hosts[res.Domain.Host]; h != nil {
-				res.Host = c.presentHost(h)
+				res.Host = c.presentHost(h, c.claimedKiB(""))
 			}
 		}
 	}); err != nil {

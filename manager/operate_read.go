@@ -57,9 +57,10 @@ const defaultLimit = 100
 func (m *Manager) ListHosts(ctx context.Context, _ *connect.Request[managerv1.ListHostsRequest]) (*connect.Response[managerv1.ListHostsResponse], error) {
 	res := &managerv1.ListHostsResponse{}
 	err := m.do(ctx, func(time.Time) {
+		claimed := m.core.claimedKiB("")
 		for _, h := range m.core.sortedHosts() {
 			if h.Revoked.IsZero() {
-				res.Hosts = append(res.Hosts, m.core.presentHost(h))
+				res.Hosts = append(res.Hosts, m.core.presentHost(h, claimed))
 			}
 		}
 	})
@@ -86,7 +87,7 @@ func (c *Core) hostAndDomains(name string) (*managerv1.Host, []*managerv1.Domain
 	if h == nil {
 		return nil, nil
 	}
-	return c.presentHost(h), c.presentDomains(func(host, _, _ string) bool { return host == name })
+	return c.presentHost(h, c.claimedKiB("")), c.presentDomains(func(host, _, _ string) bool { return host == name })
 }
 
 func (m *Manager) events(ctx context.Context, f store.EventFilter) ([]*managerv1.Event, error) {

@@ -42,13 +42,15 @@ type Pace struct {
 	Look   time.Duration // a side whose word is awaited is asked
 	Alarm  time.Duration // a paused guest alarms
 	Retain time.Duration
+	// Snapshot of the model's memory of a host, at most so often.
+	Snapshot time.Duration
 }
 
 // DefaultPace is the pace of a production manager.
 func DefaultPace() Pace {
 	return Pace{
 		Decide: time.Second, Pursue: 500 * time.Millisecond, Owed: time.Second, Flush: 200 * time.Millisecond,
-		Answer: 10 * time.Second, Again: 3 * time.Second, Look: 200 * time.Millisecond, Alarm: 5 * time.Second, Retain: time.Hour,
+		Answer: 10 * time.Second, Again: 3 * time.Second, Look: 200 * time.Millisecond, Alarm: 5 * time.Second, Retain: time.Hour, Snapshot: time.Minute,
 	}
 }
 

@@ -58,11 +58,11 @@ func presentClaim(cl *claim) *managerv1.Claim {
 	}
 }
 
-func (c *Core) presentHost(h *host) *managerv1.Host {
+func (c *Core) presentHost(h *host, claimed map[string]uint64) *managerv1.Host {
 	out := &managerv1.Host{
 		Name: h.Name, State: string(h.shown()), StateReason: h.StateReason, StateSince: at(h.StateSince), Connected: h.session != nil,
 		LastReport: at(h.LastReport), Libvirtd: h.libvirtd, Risk: presentScore(h.Risk), MemoryKib: h.Facts.MemoryKiB,
-		MemoryClaimedKib: c.claimedKiB(h.Name, ""), Cpus: h.Facts.CPUs, HookMode: h.Facts.HookMode, AgentVersion: h.Facts.AgentVersion, BootId: h.BootID,
+		MemoryClaimedKib: claimed[h.Name], Cpus: h.Facts.CPUs, HookMode: h.Facts.HookMode, AgentVersion: h.Facts.AgentVersion, BootId: h.BootID,
 		Components: presentComponents(h.risk.now.Components), LibvirtVersion: h.Facts.LibvirtVersion, QemuVersion: h.Facts.QEMUVersion,
 	}
 	if !h.Revoked.IsZero() {

@@ -45,6 +45,7 @@ type riskState struct {
 	threats  map[string]decide.Hold // by component
 	stale    bool                   // dependencies changed since the assessment
 	unsaved  map[string]bool        // components whose memory is newer than its snapshot
+	saved    time.Time
 }
 
 func newRiskState() riskState {
@@ -58,26 +59,24 @@ func (c *Core) loadRisks(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for _, s := range states {
-		h := c.hosts[s.Host]
-		if h == nil {
-			continue
+		if h := c.hosts[s.Host]; h != nil {
+			if err := c.recall(ctx, h, s.Component, s.State, s.At); err != nil {
+				return err
+			}
 		}
-		m, err := c.score.Memory(s.Component, s.State)
+	}
+	for _, h := range c.hosts {
+		latest, err := c.rd.Latest(ctx, h.Name)
 		if err != nil {
-			// Another version's snapshot: the readings are still there.
-			if m, err = c.score.Memory(s.Component, nil); err != nil {
-				return err
-			}
-			past, err := c.rd.History(ctx, store.Query{Host: s.Host, Component: s.Component})
-			if err != nil {
-				return err
-			}
-			for _, r := range past {
-				m.Observe(r)
-			}
-			c.log.Warn("the model's memory was rebuilt from readings", "host", s.Host, "component", s.Component, "readings", len(past))
+			return err
 		}
-		h.risk.memories[s.Component] = m
+		for _, r := range latest {
+			if h.risk.memories[r.Component] == nil {
+				if err := c.recall(ctx, h, r.Component, nil, time.Time{}); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	for _, h := range c.hosts {
 		h.risk.hold.Level = levelOf(h.State)
@@ -94,6 +93,29 @@ func (c *Core) loadRisks(ctx context.Context, now time.Time) error {
 			c.assess(h, now)
 		}
 	}
+	return nil
+}
+
+// recall restores the memory of one component from its snapshot, and shows it
+// the readings that were kept since. Without a snapshot, or with one of another
+// version, all that is stored is shown.
+func (c *Core) recall(ctx context.Context, h *host, component string, snapshot []byte, since time.Time) error {
+	m, err := c.score.Memory(component, snapshot)
+	if err != nil {
+		c.log.Warn("the model's memory is rebuilt from readings", "host", h.Name, "component", component, "reason", err)
+		since = time.Time{}
+		if m, err = c.score.Memory(component, nil); err != nil {
+			return err
+		}
+	}
+	past, err := c.rd.History(ctx, store.Query{Host: h.Name, Component: component, Since: since})
+	if err != nil {
+		return err
+	}
+	for _, r := range past {
+		m.Observe(r)
+	}
+	h.risk.memories[component] = m
 	return nil
 }
 
@@ -221,15 +243,9 @@ func (c *Core) saveRisks(h *host, before Assessment, now time.Time) {
 		}
 	}
 	var states []store.ModelState
-	for name := range h.risk.unsaved {
-		b, err := h.risk.memories[name].Snapshot()
-		if err != nil {
-			c.log.Error("the model's memory cannot be kept", "host", h.Name, "component", name, "err", err)
-			continue
-		}
-		states = append(states, store.ModelState{Host: h.Name, Component: name, Model: c.score.Name(), State: b, At: now})
+	if now.Sub(h.risk.saved) >= c.pol.Pace.Snapshot {
+		states = c.snapshots(h, now)
 	}
-	clear(h.risk.unsaved)
 	if len(risks)+len(states) == 0 {
 		return
 	}
@@ -243,6 +259,23 @@ func (c *Core) saveRisks(h *host, before Assessment, now time.Time) {
 			c.log.Error("risks not kept", "host", h.Name, "err", err)
 		}
 	})
+}
+
+// snapshots are the memories that have changed since they were stored. A
+// manager that dies before shows them the readings since again.
+func (c *Core) snapshots(h *host, now time.Time) []store.ModelState {
+	var states []store.ModelState
+	for _, name := range sortedKeys(h.risk.unsaved) {
+		b, err := h.risk.memories[name].Snapshot()
+		if err != nil {
+			c.log.Error("the model's memory cannot be kept", "host", h.Name, "component", name, "err", err)
+			continue
+		}
+		states = append(states, store.ModelState{Host: h.Name, Component: name, Model: c.score.Name(), State: b, At: now})
+	}
+	clear(h.risk.unsaved)
+	h.risk.saved = now
+	return states
 }
 
 // imported takes a host's recorded past, as if its agent had reported it.
@@ -263,7 +296,9 @@ func (c *Core) imported(name string, batch []signal.Reading, then func(kept int,
 		return err
 	}, func(now time.Time, err error) {
 		if err == nil && kept > 0 {
-			// A second import of the same past changes nothing.
+			// A second import of the same past changes nothing. Its readings are
+			// older than the next snapshot would have them: it is taken now.
+			h.risk.saved = time.Time{}
 			c.observe(h, batch, now)
 		}
 		then(kept, err)

@@ -48,8 +48,8 @@ func (s ModelScorer) Assess(host string, components []Memory, needs []store.Depe
 	verdicts := make([]pfa.Verdict, 0, len(components))
 	for _, c := range components {
 		v := s.Model.Score(c.(memory).State, at)
-		if v.Observed.IsZero() && len(v.Hard) == 0 {
-			continue // not read yet
+		if (!v.Modelled || v.Observed.IsZero()) && len(v.Hard) == 0 {
+			continue // nothing is known about it: no model for its kind, or not read yet
 		}
 		verdicts = append(verdicts, v)
 	}

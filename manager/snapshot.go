@@ -16,22 +16,34 @@ import (
 type view struct {
 	without string // a planned row that is not there
 	byHand  bool   // a person asks: cooldowns of automation do not count
-	place   bool   // only for placing: rows that are planned count as still here
+	// only: what matters to these domains alone; nil: everything.
+	only []string
 }
 
 // snapshot is what decisions look at now.
 func (c *Core) snapshot(now time.Time, v view) decide.Snapshot {
 	s := decide.Snapshot{At: now, Automation: c.settings.automation}
+	claimed, decisions := c.claimedKiB(v.without), c.sortedDecisions()
 	for _, h := range c.sortedHosts() {
-		if !h.Revoked.IsZero() {
-			continue
+		if h.Revoked.IsZero() {
+			s.Hosts = append(s.Hosts, c.hostView(h, v, claimed[h.Name]))
 		}
-		s.Hosts = append(s.Hosts, c.hostView(h, v))
 	}
-	for _, uuid := range slices.Sorted(maps.Keys(c.claims)) {
-		s.Domains = append(s.Domains, c.domainView(c.claims[uuid], v, now))
+	for _, d := range decisions {
+		if i, ok := slices.BinarySearchFunc(s.Hosts, d.Host, func(h decide.Host, name string) int { return cmp.Compare(h.Name, name) }); ok && d.standing() {
+			stands(&s.Hosts[i], d)
+		}
 	}
-	for _, d := range c.sortedDecisions() {
+	domains := v.only
+	if domains == nil {
+		domains = slices.Collect(maps.Keys(c.claims))
+	}
+	for _, uuid := range slices.Sorted(slices.Values(domains)) {
+		if cl := c.claims[uuid]; cl != nil {
+			s.Domains = append(s.Domains, c.domainView(cl, v, now))
+		}
+	}
+	for _, d := range decisions {
 		if d.automatic() && now.Sub(d.At) < c.pol.Decide.Window {
 			s.Acted = append(s.Acted, decide.Acted{Host: d.Host, At: d.At})
 		}
@@ -39,11 +51,24 @@ func (c *Core) snapshot(now time.Time, v view) decide.Snapshot {
 	return s
 }
 
-func (c *Core) hostView(h *host, v view) decide.Host {
+// stands notes a decision that stands about a host.
+func stands(h *decide.Host, d *standing) {
+	open := decide.OpenDecision{ID: d.ID, Kind: decide.Kind(d.Kind), Status: decide.Status(d.Status), Cause: d.Cause, Domains: d.domains}
+	if d.Component == "" {
+		h.Open = &open
+		return
+	}
+	if h.OpenThreats == nil {
+		h.OpenThreats = map[string]decide.OpenDecision{}
+	}
+	h.OpenThreats[d.Component] = open
+}
+
+func (c *Core) hostView(h *host, v view, claimedKiB uint64) decide.Host {
 	out := decide.Host{
 		Name: h.Name, State: decide.State(h.State), Alive: h.alive(), AliveWhy: h.why, TakesNothing: h.takes,
 		Risk: h.risk.now.Host, Hold: h.risk.hold,
-		MemoryKiB: h.Facts.MemoryKiB, ClaimedKiB: c.claimedKiB(h.Name, v.without), Arch: h.Facts.Arch, CPUXML: h.Facts.CPUXML,
+		MemoryKiB: h.Facts.MemoryKiB, ClaimedKiB: claimedKiB, Arch: h.Facts.Arch, CPUXML: h.Facts.CPUXML,
 		MachineTypes: h.Facts.MachineTypes, Bridges: h.Facts.Bridges, Networks: h.Facts.Networks, PreferredTarget: h.PreferredTarget,
 	}
 	for _, t := range h.risk.now.Threats {
@@ -52,7 +77,7 @@ func (c *Core) hostView(h *host, v view) decide.Host {
 	}
 	for _, uuid := range slices.Sorted(maps.Keys(h.seen)) {
 		d := h.seen[uuid]
-		if d.GetState() == agentv1.DomainState_DOMAIN_STATE_NONE {
+		if d.GetState() == agentv1.DomainState_DOMAIN_STATE_NONE || !c.concerns(uuid, d.GetName(), v.only) {
 			continue
 		}
 		p := decide.Present{UUID: uuid, Name: d.GetName(), Active: active(d.Domain)}
@@ -62,21 +87,16 @@ func (c *Core) hostView(h *host, v view) decide.Host {
 		slices.Sort(p.Disks)
 		out.Present = append(out.Present, p)
 	}
-	for _, d := range c.sortedDecisions() {
-		if d.Host != h.Name || !d.standing() {
-			continue
-		}
-		open := decide.OpenDecision{ID: d.ID, Kind: decide.Kind(d.Kind), Status: decide.Status(d.Status), Cause: d.Cause, Domains: d.domains}
-		if d.Component == "" {
-			out.Open = &open
-			continue
-		}
-		if out.OpenThreats == nil {
-			out.OpenThreats = map[string]decide.OpenDecision{}
-		}
-		out.OpenThreats[d.Component] = open
-	}
 	return out
+}
+
+// concerns says whether a domain that a host knows can be in the way of one of
+// some domains: by UUID or by name.
+func (c *Core) concerns(uuid, name string, only []string) bool {
+	if only == nil || slices.Contains(only, uuid) {
+		return true
+	}
+	return slices.ContainsFunc(only, func(id string) bool { cl := c.claims[id]; return cl != nil && cl.Name == name })
 }
 
 func (c *Core) domainView(cl *claim, v view, now time.Time) decide.Domain {

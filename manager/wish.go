@@ -67,7 +67,7 @@ func (c *Core) pursueOne(d *standing, now time.Time) {
 	}
 	var placements []decide.Placement
 	if len(due) > 0 {
-		s := c.snapshot(now, view{byHand: d.ResolvedBy != "" || d.Risk.Hard})
+		s := c.snapshot(now, view{byHand: d.ResolvedBy != "" || d.Risk.Hard, only: due})
 		placements = decide.Place(s, c.pol.Decide, due, now)
 		if rows := c.rowsFor(d, placements, now); len(rows) > 0 {
 			if !c.planRows(d, rows, now) {
@@ -114,7 +114,7 @@ func (c *Core) planRows(d *standing, rows []migration.Row, now time.Time) bool {
 	}
 	d.Decision = next
 	for _, r := range rows {
-		c.moves[r.ID] = newMove(r)
+		c.addMove(r)
 		c.event(now, store.Event{Kind: "migration.planned", Host: r.Source, Domain: r.Domain, Migration: r.ID, Decision: d.ID, Text: fmt.Sprintf("%s → %s", r.Source, r.Target)})
 	}
 	c.fill(now)

@@ -95,7 +95,7 @@ func place(s *Snapshot, p Policy, d *Domain, taken map[string]uint64, now time.T
 	})
 	best := fit[0]
 	pl.Target = best.host.Name
-	pl.Why = fmt.Sprintf("risk %s, %.0f%% of its memory claimed with it", percent(best.host.Risk.P30d), 100*best.after)
+	pl.Why = fmt.Sprintf("%s, %.0f%% of its memory claimed with it", known(best.host.Risk), 100*best.after)
 	if preferred(best.host) == 0 {
 		pl.Why = "the preferred target, " + pl.Why
 	}
@@ -246,6 +246,13 @@ func Estimate(ps []Placement) time.Duration {
 		}
 	}
 	return sum
+}
+
+func known(r Risk) string {
+	if r.Grade == "" && r.P30d == 0 {
+		return "no risk known"
+	}
+	return "risk " + percent(r.P30d)
 }
 
 func riskWords(r Risk) string {
