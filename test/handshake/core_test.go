@@ -145,14 +145,14 @@ func (c *core) revoke(serial string) {
 // house is one manager's door with everything behind and before it.
 type house struct {
 	*core
-	t      *testing.T
+	t      testing.TB
 	url    string
 	socket string
 	own    tls.Certificate
 	stop   func()
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
 	ca, err := pki.NewCA(time.Now())
 	if err != nil {
@@ -265,7 +265,7 @@ func (clock) After(d time.Duration) (<-chan time.Time, func()) {
 }
 
 // wait takes what must come soon.
-func wait[T any](t *testing.T, c <-chan T, what string) T {
+func wait[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-c:
