@@ -8,6 +8,7 @@ import (
 
 	"github.com/vireo-kvm/vireo/manager/decide"
 	"github.com/vireo-kvm/vireo/pfa"
+	"github.com/vireo-kvm/vireo/pfa/signal"
 	"github.com/vireo-kvm/vireo/store"
 )
 
@@ -50,6 +51,9 @@ func (s ModelScorer) Assess(host string, components []Memory, needs []store.Depe
 		v := s.Model.Score(c.(memory).State, at)
 		if (!v.Modelled || v.Observed.IsZero()) && len(v.Hard) == 0 {
 			continue // nothing is known about it: no model for its kind, or not read yet
+		}
+		if signal.ComponentKind(v.Component) == "collector" && len(v.Hard) == 0 {
+			continue // it works: no part of the host
 		}
 		verdicts = append(verdicts, v)
 	}
@@ -115,8 +119,13 @@ func dependencies(verdicts []pfa.Verdict, needs []store.Dependency) pfa.Dependen
 	return out
 }
 
-// system says whether a host cannot work without what is mounted there.
+// system says whether a host cannot work without what is mounted there. What
+// lies below libvirt's own directory are images: the domains that have them are
+// named one by one.
 func system(mount string) bool {
+	if strings.HasPrefix(mount, "/var/lib/libvirt/") {
+		return false
+	}
 	for _, dir := range [...]string{"/usr", "/var", "/etc", "/opt", "/boot"} {
 		if mount == dir || strings.HasPrefix(mount, dir+"/") {
 			return true
