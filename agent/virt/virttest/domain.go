@@ -31,6 +31,10 @@ type proc struct {
 	reason  virt.Reason
 	ran     time.Duration
 	job     virt.Job
+	// memory is the time up to which its memory has seen the guest run; below 0
+	// while it is still coming. revived: it ran on behind a newer life.
+	memory  time.Duration
+	revived bool
 }
 
 // view is what libvirt would answer about the domain.
@@ -39,9 +43,13 @@ func (d *domain) view() (virt.Domain, error) {
 	if d.proc != nil {
 		doc = d.proc.xml
 	}
-	v, err := virt.ParseDomain(doc)
-	if err != nil {
-		return virt.Domain{}, err
+	v, known := d.h.f.documents[doc]
+	if !known {
+		var err error
+		if v, err = virt.ParseDomain(doc); err != nil {
+			return virt.Domain{}, err
+		}
+		d.h.f.documents[doc] = v
 	}
 	v.Persistent, v.Autostart, v.ManagedSave = d.def != "", d.autostart, d.managedSave
 	if d.proc == nil {
@@ -65,7 +73,7 @@ func (d *domain) launch(xml string, reason virt.Reason) {
 	f.pid++
 	d.proc = &proc{
 		id: d.h.nextID, process: virt.Process{PID: f.pid, StartTime: f.age()},
-		xml: xml, state: virt.StatePaused, reason: reason,
+		xml: xml, state: virt.StatePaused, reason: reason, memory: -1,
 	}
 	d.h.nextID++
 }
@@ -88,6 +96,7 @@ func (d *domain) boot(xml string, state virt.State) error {
 	restored := d.managedSave
 	d.managedSave = false
 	d.launch(xml, virt.ReasonUser)
+	d.proc.memory, d.h.f.lastRun[d.uuid] = d.h.f.now, d.h.f.now
 	how := virt.DetailBooted
 	if restored {
 		how = virt.DetailRestored
@@ -112,6 +121,7 @@ func (d *domain) pause(reason virt.Reason, detail string) {
 }
 
 func (d *domain) run(reason virt.Reason, detail string) {
+	d.proc.revived = d.proc.revived || d.proc.memory < d.h.f.lastRun[d.uuid]
 	d.proc.state, d.proc.reason = virt.StateRunning, reason
 	d.emit(virt.Resumed, detail)
 }

@@ -45,6 +45,10 @@ type Fleet struct {
 	breaks map[breakpoint]func()
 	pid    int
 	uuid   uint64
+	// lastRun is when a process of the domain last ran, by UUID; documents are
+	// parsed once, and whoever gets one does not change it.
+	lastRun   map[string]time.Duration
+	documents map[string]virt.Domain
 
 	// Callbacks leave through here: in order, one at a time, with mu free.
 	outbox    []func()
@@ -69,7 +73,8 @@ func WithoutWaiting() Option { return func(f *Fleet) { f.noWait = true } }
 
 // NewFleet returns a fleet with one host per name, booted, with its libvirtd.
 func NewFleet(names []string, opts ...Option) *Fleet {
-	f := &Fleet{timing: Measured, cuts: map[link]bool{}, breaks: map[breakpoint]func(){}, pid: 1000}
+	f := &Fleet{timing: Measured, cuts: map[link]bool{}, breaks: map[breakpoint]func(){}, pid: 1000,
+		lastRun: map[string]time.Duration{}, documents: map[string]virt.Domain{}}
 	f.drained = sync.NewCond(&f.mu)
 	for _, o := range opts {
 		o(f)
@@ -142,6 +147,7 @@ func (f *Fleet) elapse(to time.Duration) {
 		for _, d := range h.domains {
 			if d.proc != nil && d.proc.state == virt.StateRunning {
 				d.proc.ran += to - f.now
+				d.proc.memory, f.lastRun[d.uuid] = to, to
 			}
 		}
 	}

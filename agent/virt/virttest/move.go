@@ -287,6 +287,7 @@ func (m *move) report() {
 // complete is the end of the source's Perform: from here on its libvirt neither
 // resumes nor kills the guest by itself after a restart.
 func (m *move) complete() {
+	m.dstProc.memory = m.srcProc.memory
 	m.enter(Complete)
 	m.then(0, m.peerDelivers, m.finish)
 }
