@@ -2,6 +2,8 @@ package manager
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,11 +38,11 @@ func (c *Core) reconcileClaims(h *host, now time.Time) {
 		return
 	}
 	c.adopt(h, now)
-	for uuid := range h.seen {
+	for _, uuid := range slices.Sorted(maps.Keys(h.seen)) {
 		c.reconcileClaim(h, uuid, now)
 	}
-	for uuid, cl := range c.claims {
-		if cl.Holder == h.Name && h.seen[uuid] == nil {
+	for _, uuid := range slices.Sorted(maps.Keys(c.claims)) {
+		if cl := c.claims[uuid]; cl != nil && cl.Holder == h.Name && h.seen[uuid] == nil {
 			c.reconcileClaim(h, uuid, now)
 		}
 	}
@@ -86,7 +88,8 @@ func holds(d *agentv1.Domain) bool {
 // adopt gives a claim to everything that runs on a host and has none.
 func (c *Core) adopt(h *host, now time.Time) {
 	var found []*sight
-	for uuid, s := range h.seen {
+	for _, uuid := range slices.Sorted(maps.Keys(h.seen)) {
+		s := h.seen[uuid]
 		if c.claims[uuid] == nil && active(s.Domain) && !incoming(s.Domain) && !c.busyMove(uuid) &&
 			s.GetState() != agentv1.DomainState_DOMAIN_STATE_UNSPECIFIED {
 			found = append(found, s)

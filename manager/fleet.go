@@ -90,7 +90,7 @@ func incoming(d *agentv1.Domain) bool {
 
 // age makes silent hosts unknown.
 func (c *Core) age(now time.Time) {
-	for _, h := range c.hosts {
+	for _, h := range c.sortedHosts() {
 		if h.session != nil && !h.reported.IsZero() && now.Sub(h.reported) > c.pol.UnknownAfter {
 			c.silence(h, fmt.Sprintf("no complete report for more than %s", c.pol.UnknownAfter), now)
 		}

@@ -1,6 +1,9 @@
 package manager
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
@@ -29,8 +32,9 @@ func (c *Core) payOwedTo(h *host, now time.Time) {
 	if !h.alive() {
 		return
 	}
-	for key, o := range c.owed {
-		if o.Host != h.Name {
+	for _, o := range c.sortedOwed() {
+		key := keyOf(o)
+		if _, still := c.owed[key]; !still || o.Host != h.Name {
 			continue
 		}
 		switch o.Kind {
@@ -47,6 +51,14 @@ func (c *Core) payOwedTo(h *host, now time.Time) {
 			c.tell(h, orderKey{h.Name, o.Domain, o.Attempt, string(migration.Settle)}, c.epochFor(o), settleBody(o.Keep, o.Autostart, ""), now)
 		}
 	}
+}
+
+// sortedOwed returns the debts, oldest first.
+func (c *Core) sortedOwed() []store.Owed {
+	return slices.SortedFunc(maps.Values(c.owed), func(a, b store.Owed) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Host, b.Host),
+			cmp.Compare(a.Attempt, b.Attempt), cmp.Compare(a.Kind, b.Kind))
+	})
 }
 
 // epochFor is the epoch that an order for a debt carries.

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +37,8 @@ func (c *Core) pursueOne(d *standing, now time.Time) {
 	var left, due []string
 	stay := map[string]string{} // domain → why, of those not worth a new row now
 	waiting := false            // something will be tried again by itself
-	for _, cl := range c.claims {
+	for _, domain := range slices.Sorted(maps.Keys(c.claims)) {
+		cl := c.claims[domain]
 		if cl.Holder != d.Host || d.domains != nil && !slices.Contains(d.domains, cl.Domain) {
 			continue
 		}
@@ -160,7 +162,7 @@ func plural(n int, what string) string {
 // the agent promised to take nothing new, shows no process, no job, no start and
 // nothing incoming.
 func (c *Core) drained(now time.Time) {
-	for _, h := range c.hosts {
+	for _, h := range c.sortedHosts() {
 		if h.State != store.Evacuating || !h.alive() || !h.takes || !c.empty(h) {
 			continue
 		}
