@@ -53,8 +53,7 @@ type Core struct {
 	settings  settings
 
 	orders orders
-	asks   uint64
-	virsh  map[string]*virshCall
+	asked  questions
 
 	book  book
 	pace  pace
@@ -65,6 +64,12 @@ type Core struct {
 type settings struct {
 	automation       bool
 	automationReason string
+}
+
+// questions are what agents were asked besides orders.
+type questions struct {
+	last  uint64                // id of the last report that was asked for
+	virsh map[string]*virshCall // open calls by id
 }
 
 // pace says when the passes that need not run with every input ran last.
@@ -93,12 +98,12 @@ func NewCore(ctx context.Context, s Setup, now time.Time) (*Core, error) {
 		decisions: map[string]*standing{},
 		settings:  settings{automation: true},
 		orders:    orders{wanted: map[orderKey]*order{}, byID: map[string]*order{}},
-		virsh:     map[string]*virshCall{},
+		asked:     questions{virsh: map[string]*virshCall{}},
 		book:      newBook(),
 	}
 	// Numbers of asks grow with the term, so that an agent's answer to an
 	// earlier manager is never taken for one to this.
-	c.asks = c.id.Term << 32
+	c.asked.last = c.id.Term << 32
 	if err := s.Store.View(ctx, func(r store.Reader) error { return c.load(r, now) }); err != nil {
 		return nil, err
 	}

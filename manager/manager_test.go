@@ -291,7 +291,7 @@ func TestVirshFindsTheHost(t *testing.T) {
 	}()
 	for {
 		n := 0
-		if err := s.m.do(s.ctx, func(time.Time) { n = len(s.m.core.virsh) }); err != nil {
+		if err := s.m.do(s.ctx, func(time.Time) { n = len(s.m.core.asked.virsh) }); err != nil {
 			t.Fatal(err)
 		}
 		if n == 1 {

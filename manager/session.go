@@ -173,7 +173,7 @@ func (c *Core) ask(h *host) uint64 {
 	if h.session == nil {
 		return 0
 	}
-	c.asks++
-	c.send(h.session, &agentv1.ManagerMessage{Body: &agentv1.ManagerMessage_Ask{Ask: &agentv1.Ask{Id: c.asks}}})
-	return c.asks
+	c.asked.last++
+	c.send(h.session, &agentv1.ManagerMessage{Body: &agentv1.ManagerMessage_Ask{Ask: &agentv1.Ask{Id: c.asked.last}}})
+	return c.asked.last
 }

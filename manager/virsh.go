@@ -128,24 +128,24 @@ func (c *Core) runVirsh(h *host, args []string, done func(*managerv1.VirshOutput
 		return
 	}
 	id := c.newID("v")
-	c.virsh[id] = &virshCall{host: h.Name, done: done}
+	c.asked.virsh[id] = &virshCall{host: h.Name, done: done}
 	c.send(h.session, &agentv1.ManagerMessage{Body: &agentv1.ManagerMessage_Virsh{Virsh: &agentv1.VirshRequest{Id: id, Args: args}}})
 }
 
 func (c *Core) virshDone(s *Session, r *agentv1.VirshResult) {
-	call := c.virsh[r.GetId()]
+	call := c.asked.virsh[r.GetId()]
 	if call == nil || call.host != s.host.Name {
 		return
 	}
-	delete(c.virsh, r.GetId())
+	delete(c.asked.virsh, r.GetId())
 	call.done(&managerv1.VirshOutput{Host: call.host, Stdout: r.GetStdout(), Stderr: r.GetStderr(), ExitCode: r.GetExitCode(), Error: r.GetError()})
 }
 
 // failVirsh answers for an agent that has gone.
 func (c *Core) failVirsh(h *host, why string) {
-	for id, call := range c.virsh {
+	for id, call := range c.asked.virsh {
 		if call.host == h.Name {
-			delete(c.virsh, id)
+			delete(c.asked.virsh, id)
 			call.done(&managerv1.VirshOutput{Host: h.Name, Error: why})
 		}
 	}
