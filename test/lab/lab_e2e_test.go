@@ -92,9 +92,16 @@ func spaces(t *testing.T, l *lab.Lab) map[string]string {
 	return out
 }
 
-func up(t *testing.T, o lab.Options) *lab.Lab {
+// withVireo makes up bring manager and agents up, too.
+func withVireo(o *lab.Options) { o.NoVireo = false }
+
+// up brings a lab up, of hosts and guests only, and takes it away when the test ends.
+func up(t *testing.T, o lab.Options, change ...func(*lab.Options)) *lab.Lab {
 	t.Helper()
 	o.NoVireo = true
+	for _, c := range change {
+		c(&o)
+	}
 	o.Say = func(line string) { t.Log(line) }
 	t.Cleanup(func() {
 		if err := lab.Down(nil); err != nil {

@@ -120,17 +120,23 @@ func build(ctx context.Context, d Description) (*Lab, error) {
 	if err := l.startGuests(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.waitForBeats(ctx); err != nil {
+	// The guests boot while vireo is set up.
+	group, gctx = errgroup.WithContext(ctx)
+	group.Go(func() error { return l.waitForBeats(gctx) })
+	if !d.Options.NoVireo {
+		say("vireo: a manager and an agent on each host")
+		group.Go(func() error {
+			if err := l.startVireo(gctx); err != nil {
+				return fmt.Errorf("vireo: %w", err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	if err := copyCapabilities(capabilitiesOf(filepath.Join(machineDir(d.Hosts[0].Name), "disk")), cachedCapabilities()); err != nil {
 		return nil, err
-	}
-	if !d.Options.NoVireo {
-		say("vireo: a manager and an agent on each host")
-		if err := l.startVireo(ctx); err != nil {
-			return nil, fmt.Errorf("vireo: %w", err)
-		}
 	}
 	l.Ready = true
 	return l, l.write()
