@@ -107,7 +107,7 @@ func (c *Core) exited(d *domain, now time.Time) {
 		return
 	}
 	c.barrier(d, now)
-	d.hurry()
+	d.hurry(now)
 }
 
 func (c *Core) barrier(d *domain, now time.Time) {
@@ -186,7 +186,9 @@ func (c *Core) ending(d *domain, dep *journal.Departure) journal.Gone {
 // lifecycle follows the events of the process that an attempt began with, and
 // of the copy that one brought.
 func (c *Core) lifecycle(d *domain, e virt.Event, now time.Time) {
-	d.hurry()
+	if e.Event != virt.Started && e.Event != virt.Defined {
+		d.hurry(now)
+	}
 	if dep := d.leaving(); dep != nil && dep.Gone == "" {
 		switch {
 		case e.SuspendedByMove():
@@ -275,7 +277,7 @@ func (c *Core) migrated(d *domain, now time.Time, err error) {
 	default:
 		c.callEnded(d, now, virt.Message(err))
 	}
-	d.hurry()
+	d.hurry(now)
 	c.look(d, now)
 }
 

@@ -181,24 +181,41 @@ func (c *Core) saw(d *domain, s Seen, known bool, began uint64, now time.Time) {
 type poll struct {
 	at    time.Time // zero: not planned
 	every time.Duration
+	soon  time.Time // until then the looks come close together
 	// follow counts looks that still come after a resumption: the CPU time must
 	// be seen to grow.
 	follow int
 }
 
-// Looking again: soon after something that an event announced a little too
-// early, then ever more seldom; and once per second while a move is under way.
+// Looking again: close together after something that an event announces a
+// little too early, else ever more seldom; and once per second while a move is
+// under way.
 const (
-	pollFirst    = 2 * time.Millisecond
+	pollHurried  = 2 * time.Millisecond
+	pollFirst    = 250 * time.Millisecond
 	pollMost     = time.Second
+	hurriedMost  = 8 * time.Millisecond
+	hurriedFor   = time.Second
+	pollDeparted = time.Second
 	lookAgain    = time.Second // after libvirt did not answer
 	followEvery  = 40 * time.Millisecond
 	followLooks  = 5
-	pollDeparted = time.Second
 )
 
-// hurry starts the looks anew from the shortest distance.
-func (d *domain) hurry() { d.poll.every = 0 }
+// hurry brings the looks close together for a while.
+func (d *domain) hurry(now time.Time) {
+	d.poll.soon, d.poll.every = now.Add(hurriedFor), 0
+}
+
+// backoff doubles the distance, within what now allows.
+func (d *domain) backoff(now time.Time) time.Duration {
+	least, most := pollFirst, pollMost
+	if now.Before(d.poll.soon) {
+		least, most = pollHurried, hurriedMost
+	}
+	d.poll.every = min(max(2*d.poll.every, least), most)
+	return d.poll.every
+}
 
 // schedule plans the next look, if the domain is in a state that ends without
 // an event.
@@ -209,10 +226,10 @@ func (c *Core) schedule(d *domain, now time.Time) {
 		d.poll.follow--
 		in = followEvery
 	case d.exit.ended && !d.exit.decided:
-		in = d.backoff(20 * time.Millisecond)
+		in = d.backoff(now)
 	case a == nil:
 	case a.Arrival != nil && d.copyOf(a.ID) && !a.Arrival.Complete && !a.Arrival.Resumed:
-		in = d.backoff(pollMost)
+		in = d.backoff(now)
 	case a.Departure != nil && a.Departure.Call == journal.CallOut:
 		in = pollDeparted
 	}
@@ -228,10 +245,4 @@ func (c *Core) schedule(d *domain, now time.Time) {
 			c.look(d, now)
 		}
 	})
-}
-
-// backoff doubles the distance up to most.
-func (d *domain) backoff(most time.Duration) time.Duration {
-	d.poll.every = min(max(2*d.poll.every, pollFirst), most)
-	return d.poll.every
 }

@@ -2,11 +2,9 @@ package agent
 
 import (
 	"context"
-	"encoding/xml"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -52,14 +50,17 @@ func (g *ground) facts(ctx context.Context, c virt.Conn) (Facts, error) {
 	return f, nil
 }
 
-// bridges lists the kernel's bridges, sorted; none when sysfs can't be read.
+// bridges lists the kernel's bridges and Open vSwitch's, sorted; none when sysfs can't be read.
 func (g *ground) bridges() []string {
-	found, _ := filepath.Glob(filepath.Join(g.sys, "class/net/*/bridge"))
-	for i, p := range found {
-		found[i] = filepath.Base(filepath.Dir(p))
+	var names []string
+	for _, mark := range []string{"bridge", "upper_ovs-system"} {
+		found, _ := filepath.Glob(filepath.Join(g.sys, "class/net/*", mark)) // the pattern is well-formed
+		for _, p := range found {
+			names = append(names, filepath.Base(filepath.Dir(p)))
+		}
 	}
-	slices.Sort(found)
-	return found
+	slices.Sort(names)
+	return names
 }
 
 // complete adds to a domain what libvirt does not say of it.
@@ -89,13 +90,17 @@ func (g *ground) cpu(ctx context.Context, c virt.Conn, d virt.Domain) string {
 	if err != nil {
 		return "" // the next look asks again
 	}
+	cpu, err := virt.CPUElement(doc)
+	if err != nil {
+		return ""
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.cpus == nil {
 		g.cpus = map[string]cpuOf{}
 	}
-	g.cpus[d.UUID] = cpuOf{id: d.ID, xml: element(doc, "cpu")}
-	return g.cpus[d.UUID].xml
+	g.cpus[d.UUID] = cpuOf{id: d.ID, xml: cpu}
+	return cpu
 }
 
 // forget drops what is known of domains that are not among those with a process.
@@ -105,32 +110,6 @@ func (g *ground) forget(ids map[string]int) {
 	for uuid, known := range g.cpus {
 		if id, is := ids[uuid]; !is || id != known.id {
 			delete(g.cpus, uuid)
-		}
-	}
-}
-
-// element cuts one child element of the root out of a document; "" when there
-// is none.
-func element(doc, name string) string {
-	dec := xml.NewDecoder(strings.NewReader(doc))
-	depth, from := 0, int64(-1)
-	for {
-		at := dec.InputOffset()
-		tok, err := dec.Token()
-		if err != nil {
-			return ""
-		}
-		switch t := tok.(type) {
-		case xml.StartElement:
-			if depth == 1 && t.Name.Local == name {
-				from = at
-			}
-			depth++
-		case xml.EndElement:
-			depth--
-			if depth == 1 && from >= 0 {
-				return doc[from:dec.InputOffset()]
-			}
 		}
 	}
 }

@@ -19,10 +19,10 @@ const (
 	virshWait   = 30 * time.Second
 )
 
-// questionsAtOnce is how many questions the connection of events carries at a
-// time. A libvirtd answers five calls of one connection at once; a resumption
-// must never wait behind questions.
-const questionsAtOnce = 3
+// questionsAtOnce is how many long questions the connection of events carries
+// at a time. A libvirtd answers five calls of one connection at once; a look at
+// one domain, or its resumption, must never wait behind a list.
+const questionsAtOnce = 2
 
 // hands is the production Hands: each call blocks on a goroutine of its own and
 // posts its outcome into the loop.
@@ -33,7 +33,7 @@ type hands struct {
 	keeper *virt.Keeper
 	post   func(func(now time.Time))
 	wg     sync.WaitGroup
-	asking chan struct{} // limits questions
+	asking chan struct{} // limits long questions
 	ground ground
 
 	mu    sync.Mutex // guards peers
@@ -58,7 +58,7 @@ func run[T any](h *hands, done Done[T], work func(ctx context.Context) (T, error
 	})
 }
 
-// ask runs a question on the host's own libvirt connection.
+// ask runs a long question on the host's own libvirt connection.
 func ask[T any](h *hands, done Done[T], question func(ctx context.Context, c virt.Conn) (T, error)) {
 	run(h, done, func(ctx context.Context) (none T, err error) {
 		select {
@@ -106,7 +106,11 @@ func (h *hands) List(done Done[[]Seen]) {
 }
 
 func (h *hands) Look(uuid string, done Done[Seen]) {
-	ask(h, done, func(ctx context.Context, c virt.Conn) (Seen, error) {
+	run(h, done, func(ctx context.Context) (Seen, error) {
+		c, _, err := h.keeper.Conn()
+		if err != nil {
+			return Seen{}, err
+		}
 		d, err := c.Domain(ctx, uuid)
 		if err != nil {
 			return Seen{}, err
