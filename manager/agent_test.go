@@ -326,6 +326,8 @@ func (h *fakeHost) obey(o *agentv1.Order) {
 			d.autostart, d.phase = b.Settle.GetAutostart(), agentv1.ClaimPhase_CLAIM_PHASE_HELD
 		case d.proc != none:
 			refuse("a process is here")
+		case !mine && d.persistent:
+			refuse("nothing is known here of the attempt: its leftovers are removed by hand")
 		default:
 			d.persistent, d.autostart, d.phase = false, false, agentv1.ClaimPhase_CLAIM_PHASE_RELEASED
 		}

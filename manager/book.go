@@ -19,6 +19,8 @@ type book struct {
 	looked map[string]time.Time         // by decision: when it was last pursued
 	stays  map[string]map[string]string // by host and domain: why it is still there
 	counts counts
+
+	refused map[string]string // by host: why its last session was refused
 	// told is closed and replaced whenever events have become readable.
 	told chan struct{}
 }
@@ -29,7 +31,7 @@ func newBook() book {
 	return book{
 		domains: map[domainAt]*store.Domain{}, told: make(chan struct{}),
 		tries: map[string]*tried{}, looked: map[string]time.Time{}, stays: map[string]map[string]string{},
-		counts: newCounts(),
+		counts: newCounts(), refused: map[string]string{},
 	}
 }
 

@@ -35,6 +35,9 @@ func (c *Core) conduct(m *move, now time.Time) {
 			c.askSide(m, act.To, now)
 			return
 		case migration.Tell:
+			if act.Order == migration.Void && act.Line == 0 { // it cannot begin
+				c.giveUp(m, act.Why, now)
+			}
 			m.enter(now, act.State, act.Why)
 			c.tellSide(m, act.Order, act.To, now)
 			return
@@ -56,8 +59,11 @@ func (c *Core) mark(m *move, act migration.Action, paused bool, now time.Time) {
 	if act.Line > 0 {
 		m.waiting = fmt.Sprintf("%s (line %d)", act.Why, act.Line)
 	}
+	if m.failing != "" {
+		m.waiting += "; " + m.failing
+	}
 	switch {
-	case !act.Alarm && !paused:
+	case !act.Alarm && !paused && m.failing == "":
 		m.stuck.since = time.Time{}
 	case m.stuck.since.IsZero():
 		m.stuck.since = now

@@ -22,7 +22,7 @@ func (c *Core) sourceCopy(m *move) migration.Copy {
 		Void:     mine && s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID,
 		// Its journal has closed the attempt too: until then it keeps watch over
 		// it, with a connection to the target's libvirt.
-		Settled: !active(s.Domain) && !s.GetPersistent() && (!mine || s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED),
+		Settled: !active(s.Domain) && (m.leftover || !s.GetPersistent() && (!mine || s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED)),
 		Fresh:   true,
 	}
 	if out.Presence == migration.Paused {
@@ -52,10 +52,8 @@ func (c *Core) sourceCopy(m *move) migration.Copy {
 	case h.BootID != m.row.SourceBoot:
 		// A boot ends every call, and the journal with it.
 		out.Call = migration.CallEnded
-	case m.begun():
-		// It had begun here in this boot, and its agent knows nothing of it: a
-		// lost journal. What it says of processes may be from before the call.
-		return migration.Copy{}
+	case m.begun() && m.row.AbortReason == "":
+		return migration.Copy{} // a lost journal: see gives the move up, and then asks for its void
 	}
 	if out.Presence == migration.None {
 		out.Gone = migration.GoneUnexplained

@@ -331,3 +331,47 @@ func TestSourceRebootsInMidMove(t *testing.T) {
 		t.Error("no alarm")
 	}
 }
+
+// TestSourceBootsAfterTheCommit: the guest runs on the target, and the source's
+// definition, which nobody there knows the reason of any more, stays and is named.
+func TestSourceBootsAfterTheCommit(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.until("g1 has arrived", 20*time.Second, func() bool { return w.claim("g1").Holder == w.row("g1").Target })
+	w.hosts["h1"].reboot()
+	w.until("g1's row ends", 30*time.Second, func() bool { return w.row("g1").State.Ended() })
+	if row := w.row("g1"); row.State != migration.Done || w.where("g1") != row.Target {
+		t.Errorf("%s: %s; runs on %q", row.State, row.Outcome, w.where("g1"))
+	}
+	if n := len(w.events("definition.kept")); n == 0 {
+		t.Error("nobody was told of the definition that stays")
+	}
+}
+
+// TestLostJournal: the source's agent forgets in mid-move. Only its void of the
+// attempt makes what it says a word again.
+func TestLostJournal(t *testing.T) {
+	w := fleet(t)
+	w.hosts["h1"].stallAt = 2
+	w.evacuate("h1")
+	w.until("g1 moves", 10*time.Second, func() bool {
+		return w.hosts["h1"].domains["uuid-g1"].progress == 2 && w.row("g1").State == migration.Running
+	})
+	row := w.row("g1")
+	d := w.hosts["h1"].domains["uuid-g1"]
+	d.attempt, d.state, d.role, d.call, d.epoch, d.phase, d.job = "", 0, 0, 0, 0, 0, false // libvirt's call has ended meanwhile
+	w.hosts[row.Target].domains["uuid-g1"].job = false
+	w.hosts["h1"].sight("uuid-g1")
+	w.hosts[row.Target].sight("uuid-g1")
+	w.settle()
+	w.until("g1 is rolled back", 20*time.Second, func() bool { return w.rows()[row.ID].State == migration.RolledBack })
+	if out := w.rows()[row.ID].Outcome; !strings.Contains(out, "lost its journal") {
+		t.Errorf("outcome %q", out)
+	}
+	if w.where("g1") != "h1" || w.sent("h1", "void") == 0 {
+		t.Errorf("g1 runs on %q, %d voids to h1", w.where("g1"), w.sent("h1", "void"))
+	}
+	if c := w.hosts[row.Target].domains["uuid-g1"]; c.attempt == row.ID && c.proc != none {
+		t.Errorf("a copy stays on %s", row.Target)
+	}
+}

@@ -34,7 +34,10 @@ type move struct {
 	cpuSeen bool
 	moving  bool // it has grown since
 
+	leftover bool // the source keeps its definition: it was not the attempt's to remove
+
 	waiting string
+	failing string // the last order that was not obeyed, "" when one was since
 	stuck   stuck
 	steps   steps
 }
@@ -128,8 +131,15 @@ func (c *Core) see(m *move, now time.Time) {
 	if w := (sourceWord{a.Presence, a.Gone, a.Call, a.Void}); a.Presence != migration.Unknown && w != m.lastWord {
 		m.lastWord, m.fresh = w, 0
 	}
-	if s := source.word(m.row.Domain); s != nil && s.GetAttempt() == m.row.ID {
+	switch s := source.word(m.row.Domain); {
+	case s == nil:
+	case s.GetAttempt() == m.row.ID:
 		c.seeSource(m, s, now)
+	case m.begun() && m.row.State != migration.Committing && source.BootID == m.row.SourceBoot:
+		// It had begun here in this boot, and its agent knows nothing of it. What
+		// it says of processes may be from before the call: only its void of the
+		// attempt, which it gives once no call can be out, makes that a word.
+		c.giveUp(m, "the agent of "+m.row.Source+" has lost its journal", now)
 	}
 	if s := target.word(m.row.Domain); s != nil {
 		c.seeTarget(m, s, now)

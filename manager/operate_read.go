@@ -118,7 +118,7 @@ func (m *Manager) ListClaims(ctx context.Context, req *connect.Request[managerv1
 	err := m.do(ctx, func(time.Time) {
 		for _, cl := range m.core.claims {
 			if h := req.Msg.GetHost(); h == "" || cl.Holder == h || cl.Target == h {
-				res.Claims = append(res.Claims, presentClaim(cl))
+				res.Claims = append(res.Claims, m.core.presentClaim(cl))
 			}
 		}
 	})

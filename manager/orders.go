@@ -114,6 +114,7 @@ func (c *Core) result(now time.Time, s *Session, r *agentv1.OrderResult) {
 
 // answered takes what the answer means for a move.
 func (c *Core) answered(m *move, o *order, failed bool, now time.Time) {
+	m.failing = ""
 	if !failed {
 		return
 	}
@@ -126,7 +127,12 @@ func (c *Core) answered(m *move, o *order, failed bool, now time.Time) {
 		m.step(now, "source refused", why)
 		c.giveUp(m, m.row.Source+" refused: "+why, now)
 	default:
-		m.step(now, o.key.kind+" not obeyed", o.key.host+": "+why)
+		m.saw(now, o.key.kind+" not obeyed by "+o.key.host, why)
+		m.failing = o.key.kind + " not obeyed by " + o.key.host + ": " + why
+		if o.key.kind == string(migration.Settle) && o.key.host == m.row.Source && o.outcome == agentv1.Outcome_OUTCOME_REFUSED && m.row.State == migration.Committing {
+			m.leftover = true
+			c.event(now, store.Event{Kind: "definition.kept", Severity: store.Warning, Host: o.key.host, Domain: o.key.domain, Migration: o.key.attempt, Text: why})
+		}
 		if h := c.hosts[o.key.host]; h != nil {
 			c.ask(h)
 		}

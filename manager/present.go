@@ -51,10 +51,16 @@ func presentComponents(cs []store.ComponentRisk) []*managerv1.ComponentRisk {
 	return out
 }
 
-func presentClaim(cl *claim) *managerv1.Claim {
+func (c *Core) presentClaim(cl *claim) *managerv1.Claim {
+	seen := cl.Seen
+	if h := c.hosts[cl.Holder]; h != nil { // the store is not written for every report
+		if s := h.seen[cl.Domain]; s != nil && active(s.Domain) && s.at.After(seen) {
+			seen = s.at
+		}
+	}
 	return &managerv1.Claim{
 		Domain: cl.Domain, DomainName: cl.Name, Holder: cl.Holder, Epoch: cl.Epoch, Phase: string(cl.Phase), Attempt: cl.Attempt, Target: cl.Target,
-		Seen: at(cl.Seen), GrantedBy: cl.GrantedBy, RiskAtGrant: cl.RiskAtGrant, Since: at(cl.Since),
+		Seen: at(seen), GrantedBy: cl.GrantedBy, RiskAtGrant: cl.RiskAtGrant, Since: at(cl.Since),
 	}
 }
 
@@ -100,7 +106,7 @@ func (c *Core) presentDomains(only func(host, uuid, name string) bool) []*manage
 				row.State, row.StateReason = "unknown", "was "+d.State+"; "+h.why
 			}
 			if cl := c.claims[d.UUID]; cl != nil {
-				row.Claim = presentClaim(cl)
+				row.Claim = c.presentClaim(cl)
 				shown[d.UUID] = shown[d.UUID] || cl.Holder == h.Name
 			}
 			if m := c.moveOf(d.UUID); m != nil {
@@ -111,7 +117,7 @@ func (c *Core) presentDomains(only func(host, uuid, name string) bool) []*manage
 	}
 	for _, cl := range c.claims {
 		if !shown[cl.Domain] && only(cl.Holder, cl.Domain, cl.Name) {
-			out = append(out, &managerv1.DomainRow{Uuid: cl.Domain, Name: cl.Name, Host: cl.Holder, State: "unknown", StateReason: "claimed, not seen", Claim: presentClaim(cl), MemoryKib: cl.MemoryKiB})
+			out = append(out, &managerv1.DomainRow{Uuid: cl.Domain, Name: cl.Name, Host: cl.Holder, State: "unknown", StateReason: "claimed, not seen", Claim: c.presentClaim(cl), MemoryKib: cl.MemoryKiB})
 		}
 	}
 	slices.SortFunc(out, func(a, b *managerv1.DomainRow) int {

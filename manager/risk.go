@@ -198,7 +198,7 @@ func (c *Core) observe(h *host, batch []signal.Reading, now time.Time) {
 // rescore assesses a host again. Holds count a score only for components that
 // something new was read of.
 func (c *Core) rescore(h *host, touched map[string]bool, now time.Time) {
-	before := h.risk.now
+	before, stood := h.risk.now, h.risk.levels()
 	c.assess(h, now)
 	for name := range touched {
 		h.risk.unsaved[name] = true
@@ -215,7 +215,18 @@ func (c *Core) rescore(h *host, touched map[string]bool, now time.Time) {
 	}
 	h.risk.hold = h.risk.hold.Observe(h.risk.now.Host, fresh, c.pol.Decide, now)
 	c.saveRisks(h, before, now)
-	c.decide(now)
+	if !maps.Equal(stood, h.risk.levels()) || h.risk.now.Host.Hard != before.Host.Hard {
+		c.decide(now) // else time decides, with the next pass
+	}
+}
+
+// levels are where the host's scores stand; the whole host's is under "".
+func (r *riskState) levels() map[string]decide.Level {
+	out := map[string]decide.Level{"": r.hold.Level}
+	for name, h := range r.threats {
+		out[name] = h.Level
+	}
+	return out
 }
 
 func (c *Core) assess(h *host, now time.Time) {

@@ -35,8 +35,11 @@ func (c *Core) Connect(now time.Time, peer pki.Peer, hello *agentv1.Hello, link 
 	s := &Session{id: c.newID("s"), boot: hello.GetBootId(), link: link}
 	h, why := c.admit(peer, hello, now)
 	if why != "" {
-		c.log.Warn("session refused", "host", peer.Host, "reason", why)
-		c.event(now, store.Event{Kind: "session.refused", Severity: store.Warning, Host: peer.Host, Who: "agent " + peer.Host, Text: why})
+		if c.book.refused[peer.Host] != why { // it will try again and again
+			c.book.refused[peer.Host] = why
+			c.log.Warn("session refused", "host", peer.Host, "reason", why)
+			c.event(now, store.Event{Kind: "session.refused", Severity: store.Alarm, Host: peer.Host, Who: "agent " + peer.Host, Text: why})
+		}
 		s.over = true
 		_ = link.Send(&agentv1.ManagerMessage{Body: &agentv1.ManagerMessage_Welcome{Welcome: &agentv1.Welcome{Refused: why}}})
 		link.Close(errors.New(why))
@@ -46,6 +49,7 @@ func (c *Core) Connect(now time.Time, peer pki.Peer, hello *agentv1.Hello, link 
 		old.over = true
 		old.link.Close(errors.New("the agent began another session"))
 	}
+	delete(c.book.refused, peer.Host)
 	s.host = h
 	h.session = s
 	h.reported, h.asked, h.libvirtd, h.takes = time.Time{}, 0, false, false

@@ -132,16 +132,24 @@ func (c *Core) domainView(cl *claim, v view, now time.Time) decide.Domain {
 // tries puts in what earlier attempts taught: targets that refused it, and how
 // long to leave it alone.
 func (c *Core) tries(d *decide.Domain, v view, now time.Time) {
+	refused := func(host, why string) {
+		if d.Refused == nil {
+			d.Refused = map[string]string{}
+		}
+		d.Refused[host] = why
+	}
+	for key := range c.owed {
+		if key.domain == d.UUID && key.kind == store.OwedVoid {
+			refused(key.host, "it has not confirmed the end of an earlier move ("+key.attempt+")")
+		}
+	}
 	t := c.book.tries[d.UUID]
 	if t == nil {
 		return
 	}
 	for target, r := range t.refused {
 		if now.Sub(r.at) < c.pol.Retry.Refused {
-			if d.Refused == nil {
-				d.Refused = map[string]string{}
-			}
-			d.Refused[target] = r.why
+			refused(target, "it refused lately: "+r.why)
 		}
 	}
 	until := t.moved.Add(c.pol.Cooldown)

@@ -67,6 +67,11 @@ func (c *Core) pursueOne(d *standing, now time.Time) {
 			due = append(due, cl.Domain)
 		}
 	}
+	for _, m := range c.moves {
+		if m.row.Source == d.Host && m.row.State == migration.Committing {
+			open++ // the claim has left, the move has not ended
+		}
+	}
 	var placements []decide.Placement
 	if len(due) > 0 {
 		s := c.snapshot(now, view{byHand: d.ResolvedBy != "" || d.Risk.Hard, only: due})

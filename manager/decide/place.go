@@ -146,7 +146,7 @@ func reject(h, source *Host, d *Domain, capacity, used uint64) string {
 	case h.TakesNothing:
 		return "its agent takes nothing new"
 	case d.Refused[h.Name] != "":
-		return "it refused lately: " + d.Refused[h.Name]
+		return d.Refused[h.Name]
 	case capacity == 0:
 		return "it has not said how much memory it has, or all of it is reserved"
 	case used > capacity:

@@ -50,7 +50,9 @@ func TestFilters(t *testing.T) {
 		{"UUID active", func(_ *Snapshot, h *Host, d *Domain) {
 			h.Present = []Present{{UUID: d.UUID, Name: d.Name, Active: true, Disks: []string{d.Disks[0].Source}}}
 		}, "active there"},
-		{"refused lately", func(_ *Snapshot, _ *Host, d *Domain) { d.Refused = map[string]string{"h2": "no image"} }, "refused lately: no image"},
+		{"refused lately", func(_ *Snapshot, _ *Host, d *Domain) {
+			d.Refused = map[string]string{"h2": "it refused lately: no image"}
+		}, "refused lately: no image"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := fleet(2)

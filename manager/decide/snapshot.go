@@ -142,7 +142,7 @@ type Domain struct {
 	// NotBefore: no new try by automation or retry before this; NotBeforeWhy says why.
 	NotBefore    time.Time `json:"not_before,omitzero"`
 	NotBeforeWhy string    `json:"not_before_why,omitempty"`
-	// Refused are targets that lately could not take it, with what they said.
+	// Refused are targets that cannot take it, as earlier moves have shown, and why.
 	Refused map[string]string `json:"refused,omitempty"`
 }
 
