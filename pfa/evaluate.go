@@ -19,6 +19,7 @@ type Metrics struct {
 	AUC        Measure `json:"auc"`       // area under the ROC curve
 	AP         Measure `json:"ap"`        // average precision
 	ObsExp     Measure `json:"observed_to_expected"`
+	Drift      float64 `json:"drift"`       // deviation of months' log(observed / expected) from 0, beyond chance; logits
 	RecallDay  float64 `json:"recall_1d"`   // failing drives flagged at least 1 day ahead, when 1 % of healthy drives are ever flagged
 	RecallWeek float64 `json:"recall_7d"`   // … at least 7 days ahead
 	Threshold  float64 `json:"threshold"`   // the 30-day risk, in percent, at which 1 % of healthy drives are ever flagged
@@ -79,8 +80,9 @@ const (
 // Evaluate tests the way of training, not one model: for each third of the
 // drives it trains on the other two thirds, on what was known before the day
 // from, and scores the third's landmarks from that day on. So every scored
-// drive is unknown to its model, and lies in its future.
-func Evaluate(drives []Drive, from time.Time) (Metrics, error) {
+// drive is unknown to its model, and lies in its future. complete is the day
+// from which all attributes were recorded, if they were not always.
+func Evaluate(drives []Drive, from, complete time.Time) (Metrics, error) {
 	end := endOf(drives)
 	until := end.AddDate(0, 0, -30)
 	if !from.Before(until) {
@@ -89,7 +91,7 @@ func Evaluate(drives []Drive, from time.Time) (Metrics, error) {
 	}
 	var all []prediction
 	for f := range evaluateFolds {
-		m, _, err := fitATA(drives, sampling{known: from, until: from.AddDate(0, 0, -30),
+		m, _, err := fitATA(drives, sampling{known: from, until: from.AddDate(0, 0, -30), complete: complete,
 			take: func(d *Drive) bool { return foldOf(d, evaluateFolds) != f }})
 		if err != nil {
 			return Metrics{}, fmt.Errorf("fold %d: %w", f+1, err)
@@ -106,7 +108,7 @@ func Evaluate(drives []Drive, from time.Time) (Metrics, error) {
 func (m *ataModel) predict(drives []Drive, s *sampling) []prediction {
 	parts := make([][]prediction, chunks)
 	inChunks(len(drives), func(c, lo, hi int) {
-		var v vector
+		in := newInputs()
 		for id := lo; id < hi; id++ {
 			d := &drives[id]
 			marks := s.landmarks(id, d)
@@ -131,8 +133,8 @@ func (m *ataModel) predict(drives []Drive, s *sampling) []prediction {
 			re := newReplay(d)
 			for _, i := range order {
 				st := re.to(marks[i].hour)
-				m.schema.extract(st, marks[i].hour, &v)
-				scores[i], rule[i] = m.score(&v), smartdRule(st)
+				m.extract(st, marks[i].hour, in)
+				scores[i], rule[i] = m.score(in), smartdRule(st)
 			}
 			for i := range marks {
 				parts[c] = append(parts[c], prediction{marks[i], scores[i], rule[i], i >= last})
@@ -201,6 +203,11 @@ func measure(all []prediction, drives []Drive, from, until time.Time) Metrics {
 	}
 	m.rank(grid)
 	m.bins(grid)
+	months := monthly{}
+	for _, p := range grid {
+		months.add(drives[p.drive].day(p.hour), 1, p.score.month, p.within(hours30d))
+	}
+	m.Drift = months.drift(evaluateEvery)
 	return m
 }
 

@@ -175,9 +175,11 @@ func groupOf(f Feature) int8 {
 // hash identifies the schema: a model file made for other features is refused.
 func (s *ataSchema) hash() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "ata 1 %d\n", len(s.features))
-	for _, f := range s.features {
-		fmt.Fprintf(h, "%s\t%s\n", f.Name, f.Signal)
+	for _, columns := range [][]Feature{s.features, treeColumns} {
+		fmt.Fprintf(h, "ata 1 %d\n", len(columns))
+		for _, f := range columns {
+			fmt.Fprintf(h, "%s\t%s\n", f.Name, f.Signal)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

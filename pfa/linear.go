@@ -7,16 +7,19 @@ import (
 )
 
 // ataModel is the trained model of ATA hard drives. The logit of failing within
-// 30 days is linear in the features and then calibrated; what part of that
-// probability falls into the first week, and of that into the first day, are
-// two more linear logits. So horizons are ordered by construction, whatever the
-// weights.
+// 30 days is the mean of a linear one and of boosted trees, calibrated; what
+// part of that probability falls into the first week, and of that into the first
+// day, are two more linear logits. So horizons are ordered by construction,
+// whatever the weights.
 type ataModel struct {
 	schema *ataSchema
-	month  []float64  // weights of failing within 30 days; the last is the intercept
-	week   []float64  // weights of failing within 7 days given within 30
-	day    []float64  // weights of failing within 24 hours given within 7 days
-	cov    *symmetric // covariance of month, by drive
+	month  []float64          // weights of failing within 30 days; the last is the intercept
+	forest *forest            // the same, by trees
+	mean   float64            // what the forest says when nothing is known
+	rate   map[string]float64 // by family: the logarithm of its usual 30-day risk
+	week   []float64          // weights of failing within 7 days given within 30
+	day    []float64          // weights of failing within 24 hours given within 7 days
+	cov    *symmetric         // covariance of month, by drive
 	cal    calibration
 	drift  float64                       // standard deviation, in logits, between months of a fleet's life
 	usual  map[string]map[string]float64 // by vendor and signal: the median of healthy drives
@@ -66,6 +69,26 @@ type linearScore struct {
 	slope, spreads float64
 }
 
+// share of the trees in the logit; the rest is the linear model's.
+const treeShare = 0.5
+
+// inputs are the features of one component at one time, and room for what
+// explains them.
+type inputs struct {
+	sparse vector
+	dense  []float64
+	phi    []float64
+}
+
+func newInputs() *inputs {
+	return &inputs{dense: make([]float64, len(treeColumns)), phi: make([]float64, len(treeColumns))}
+}
+
+func (m *ataModel) extract(s *State, t Axis, in *inputs) {
+	m.schema.extract(s, t, &in.sparse)
+	treeRow(s, t, m.rate, in.dense)
+}
+
 func dot(w []float64, v *vector) float64 {
 	s := w[len(w)-1]
 	for k, i := range v.index {
@@ -74,9 +97,10 @@ func dot(w []float64, v *vector) float64 {
 	return s
 }
 
-func (m *ataModel) score(v *vector) linearScore {
+func (m *ataModel) score(in *inputs) linearScore {
 	var s linearScore
-	s.raw = dot(m.month, v)
+	v := &in.sparse
+	s.raw = (1-treeShare)*dot(m.month, v) + treeShare*m.forest.score(in.dense)
 	s.logit, s.slope = m.cal.at(s.raw)
 	s.spreads = math.Sqrt(max(0, m.variance(v))*s.slope*s.slope + m.drift*m.drift)
 	s.month = sigmoid(s.logit)
@@ -112,7 +136,8 @@ func (s linearScore) risk() Risk {
 	return Risk{Day: part(s.day), Week: part(s.week), Month: month}
 }
 
-// contributions are the sums of weight times feature, by what they explain.
+// contributions are the parts of the raw logit by what they explain: weight
+// times feature of the linear model, Shapley values of the trees.
 type contributions struct {
 	baseline float64
 	several  float64
@@ -121,25 +146,40 @@ type contributions struct {
 
 var counterArray = [...]int{cReallocated, cUncorrectable, cPending, cOffline, cTimeout, cEvents, cHighFly, cSpin, cCycles}
 
-func (m *ataModel) contributions(v *vector) contributions {
-	c := contributions{baseline: m.month[len(m.month)-1]}
-	for k, i := range v.index {
-		x := m.month[i] * v.value[k]
-		switch g := m.schema.group[i]; g {
-		case groupBaseline:
-			c.baseline += x
-		case groupSeveral:
-			c.several += x
-		default:
-			c.counter[g] += x
-		}
+func (m *ataModel) contributions(in *inputs) contributions {
+	c := contributions{baseline: (1-treeShare)*m.month[len(m.month)-1] + treeShare*m.mean}
+	for k, i := range in.sparse.index {
+		c.add(m.schema.group[i], (1-treeShare)*m.month[i]*in.sparse.value[k])
+	}
+	clear(in.phi)
+	for _, t := range m.forest.trees {
+		t.explain(in.dense, in.phi)
+	}
+	for i, x := range in.phi {
+		c.add(treeGroup[i], treeShare*x)
 	}
 	return c
 }
 
+func (c *contributions) add(group int8, x float64) {
+	switch group {
+	case groupBaseline:
+		c.baseline += x
+	case groupSeveral:
+		c.several += x
+	default:
+		c.counter[group] += x
+	}
+}
+
 // explain returns the reasons of a score; their contributions sum to its logit.
-func (m *ataModel) explain(s *State, t Axis, v *vector, score linearScore) []Reason {
-	c := m.contributions(v)
+func (m *ataModel) explain(s *State, t Axis, in *inputs, score linearScore) []Reason {
+	c := m.contributions(in)
+	for i, x := range c.counter { // what a drive does not report belongs to its kind
+		if s.find(ataCounters[i]) == nil {
+			c.baseline, c.counter[i] = c.baseline+x, 0
+		}
+	}
 	base, _ := m.cal.at(c.baseline)
 	reasons := []Reason{{Part: PartBaseline, Contribution: c.baseline, Text: baselineWords(s, 100*sigmoid(base))}}
 	if c.several != 0 {
@@ -150,10 +190,10 @@ func (m *ataModel) explain(s *State, t Axis, v *vector, score linearScore) []Rea
 	}
 	usual := m.usual[s.vendor]
 	for i, x := range c.counter {
-		sr := s.find(ataCounters[i])
-		if sr == nil || x == 0 {
+		if x == 0 {
 			continue
 		}
+		sr := s.find(ataCounters[i])
 		r := Reason{Part: PartSignal, Signal: tracked[sr.signal], From: sr.level, Value: sr.level,
 			Usual: usual[tracked[sr.signal]], Contribution: x}
 		if sr.risen {

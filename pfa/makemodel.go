@@ -15,6 +15,7 @@ type Training struct {
 	Sources      []Source
 	Exclude      []string  // serial numbers never trained on
 	EvaluateFrom time.Time // the day from which the evaluation's landmarks lie
+	CompleteFrom time.Time // the day from which all attributes were recorded; zero: always
 	Licence      string
 	Progress     func(step string) // told before each step; nil: nobody
 }
@@ -48,17 +49,19 @@ func Train(in Training) (*Model, error) {
 		return 1
 	})
 	say("evaluating on unseen drives from " + in.EvaluateFrom.Format(time.DateOnly) + " on")
-	metrics, err := Evaluate(kept, in.EvaluateFrom)
+	metrics, err := Evaluate(kept, in.EvaluateFrom, in.CompleteFrom)
 	if err != nil {
 		return nil, fmt.Errorf("evaluation: %w", err)
 	}
 	say("training on all")
 	end := endOf(kept)
-	ata, data, err := fitATA(kept, sampling{until: end.AddDate(0, 0, -30)})
+	ata, data, err := fitATA(kept, sampling{until: end.AddDate(0, 0, -30), complete: in.CompleteFrom})
 	if err != nil {
 		return nil, fmt.Errorf("training: %w", err)
 	}
-	m := &Model{ata: ata, header: Header{Name: in.Name, Kind: kindLogLinear, Grade: in.Grade, Evaluation: metrics}}
+	// What the future did to the evaluated models it will do to this one.
+	ata.drift = max(ata.drift, metrics.Drift)
+	m := &Model{ata: ata, header: Header{Name: in.Name, Kind: kindEnsemble, Grade: in.Grade, Evaluation: metrics}}
 	m.header.Provenance = Provenance{
 		Sources: in.Sources, Until: end.Format(time.DateOnly), Landmarks: data.rows.len(),
 		Split:    splitWords(in.EvaluateFrom),
@@ -103,7 +106,13 @@ func (m *Model) addGolden(data *dataset) error {
 		for k := data.rows.start[i]; k < data.rows.start[i+1]; k++ {
 			features[m.ata.schema.features[data.rows.index[k]].Name] = float64(data.rows.value[k])
 		}
-		row, err := m.golden(features)
+		tree := map[string]float64{}
+		for j, f := range treeColumns {
+			if x := float64(data.dense[j][i]); x == x {
+				tree[f.Name] = x
+			}
+		}
+		row, err := m.golden(features, tree)
 		if err != nil {
 			return err
 		}

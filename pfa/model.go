@@ -39,9 +39,9 @@ func (m *Model) Name() string {
 	return fmt.Sprintf("%s %.12s", m.header.Name, m.header.Checksum)
 }
 
-// vectors are reused between scores, so that scoring a fleet does not allocate
-// a row of features for each component.
-var vectors = sync.Pool{New: func() any { return new(vector) }}
+// rooms are reused between scores, so that scoring a fleet does not allocate
+// rows of features for each component.
+var rooms = sync.Pool{New: func() any { return newInputs() }}
 
 // Score says what the model thinks of a component at a time. The time should
 // not lie before the state's newest reading.
@@ -71,9 +71,9 @@ func (m *Model) Score(s *State, at time.Time) Verdict {
 }
 
 func (m *Model) scoreATA(v *Verdict, s *State, t Axis) {
-	x := vectors.Get().(*vector)
-	defer vectors.Put(x)
-	m.ata.schema.extract(s, t, x)
+	x := rooms.Get().(*inputs)
+	defer rooms.Put(x)
+	m.ata.extract(s, t, x)
 	score := m.ata.score(x)
 	v.Modelled, v.Grade, v.Model, v.Logit = true, m.header.Grade, m.Name(), score.logit
 	v.Risk = score.risk()

@@ -14,9 +14,10 @@ import (
 
 // A model file (.vpfa) is, in this order: a line "vireo-pfa 1 HEADER PAYLOAD"
 // with two lengths in bytes, a header of indented JSON that people can read, a
-// payload of little-endian 64-bit floats (the weights for 30 days, 7 days and
-// 24 hours, then the covariance of the first, row by row of its lower
-// triangle), and a line "sha256 HEX" over everything before it.
+// payload, and a line "sha256 HEX" over everything before it. The payload is
+// little-endian: 64-bit floats (the weights for 30 days, 7 days and 24 hours,
+// then the covariance of the first, row by row of its lower triangle), then each
+// tree as a 32-bit count of nodes and its nodes (see appendTree).
 //
 // 2026-11-23: version 1.
 const (
@@ -34,7 +35,7 @@ const (
 // Header is the readable part of a model file.
 type Header struct {
 	Name        string                        `json:"name"`
-	Kind        string                        `json:"kind"` // "log-linear"
+	Kind        string                        `json:"kind"` // what the weights are of
 	Grade       Grade                         `json:"grade"`
 	SchemaHash  string                        `json:"schema_hash"` // of the feature columns
 	Families    []string                      `json:"families"`
@@ -42,6 +43,9 @@ type Header struct {
 	Calibration calibration                   `json:"calibration"`
 	Drift       float64                       `json:"drift"` // logits
 	Usual       map[string]map[string]float64 `json:"usual"` // median of healthy drives, by vendor and signal
+	Trees       int                           `json:"trees"`
+	TreesBase   float64                       `json:"trees_base"`   // logit before the first tree
+	Rates       map[string]float64            `json:"family_rates"` // logarithm of the 30-day risk, by family
 	Provenance  Provenance                    `json:"provenance"`
 	Evaluation  Metrics                       `json:"evaluation"`
 	Golden      []Golden                      `json:"golden"`
@@ -71,6 +75,7 @@ type Source struct {
 // is read or computed wrongly is refused when it is loaded.
 type Golden struct {
 	Features map[string]float64 `json:"features"`
+	Tree     map[string]float64 `json:"tree_features"`
 	P24h     float64            `json:"p24h"`
 	P7d      float64            `json:"p7d"`
 	P30d     float64            `json:"p30d"`
@@ -84,6 +89,7 @@ func (m *Model) Bytes() ([]byte, error) {
 	h.SchemaHash = m.ata.schema.hash()
 	h.Families, h.Steep = m.ata.schema.families, m.ata.schema.steep
 	h.Calibration, h.Drift, h.Usual = m.ata.cal, m.ata.drift, m.ata.usual
+	h.Trees, h.TreesBase, h.Rates = len(m.ata.forest.trees), m.ata.forest.base, m.ata.rate
 	head, err := json.MarshalIndent(h, "", " ")
 	if err != nil {
 		return nil, fmt.Errorf("model header: %w", err)
@@ -94,6 +100,9 @@ func (m *Model) Bytes() ([]byte, error) {
 		for _, x := range w {
 			body = binary.LittleEndian.AppendUint64(body, math.Float64bits(x))
 		}
+	}
+	for _, t := range m.ata.forest.trees {
+		body = appendTree(body, t)
 	}
 	out := fmt.Appendf(nil, "vireo-pfa %d %d %d\n", fileVersion, len(head), len(body))
 	out = append(append(out, head...), body...)
@@ -117,7 +126,7 @@ func Load(file []byte) (*Model, error) {
 		return nil, fmt.Errorf("model file version %d, this program reads %d", version, fileVersion)
 	}
 	start := len(line) + 1
-	if headLen < 2 || headLen > maxHeader || bodyLen < 0 || bodyLen%8 != 0 || start+headLen+bodyLen+trailerLength != len(file) {
+	if headLen < 2 || headLen > maxHeader || bodyLen < 0 || bodyLen > len(file) || start+headLen+bodyLen+trailerLength != len(file) {
 		return nil, errors.New("model file is cut short or too long: its lengths do not add up")
 	}
 	content := file[:start+headLen+bodyLen]
@@ -144,8 +153,10 @@ func Load(file []byte) (*Model, error) {
 func (m *Model) assemble(body []byte) error {
 	h := &m.header
 	switch {
-	case h.Kind != kindLogLinear:
-		return fmt.Errorf("kind %q, this program knows %q", h.Kind, kindLogLinear)
+	case h.Kind != kindEnsemble:
+		return fmt.Errorf("kind %q, this program knows %q", h.Kind, kindEnsemble)
+	case h.Trees < 0 || h.Trees > maxTrees || !(math.Abs(h.TreesBase) <= maxWeight):
+		return fmt.Errorf("%d trees on %g", h.Trees, h.TreesBase)
 	case len(h.Families) > maxFamilies || h.Steep < 0 || h.Steep > len(h.Families):
 		return fmt.Errorf("%d families, %d of them steep", len(h.Families), h.Steep)
 	case !slices.Contains([]Grade{GradeLocal, GradeRecalibrated, GradePublic, GradePrior}, h.Grade):
@@ -165,7 +176,7 @@ func (m *Model) assemble(body []byte) error {
 	// than its file brings weights for.
 	columns := len(newATASchema(nil, 0).features) + len(h.Families) + h.Steep*len(slopeColumns)
 	n := columns + 1
-	if columns > maxColumns || len(body) != 8*(3*n+n*(n+1)/2) {
+	if columns > maxColumns || len(body) < 8*(3*n+n*(n+1)/2) {
 		return fmt.Errorf("%d bytes of weights do not fit %d features", len(body), columns)
 	}
 	m.ata.schema = newATASchema(h.Families, h.Steep)
@@ -193,25 +204,44 @@ func (m *Model) assemble(body []byte) error {
 	if m.ata.cov.a, err = take(n * (n + 1) / 2); err != nil {
 		return err
 	}
-	m.ata.cal, m.ata.drift, m.ata.usual = h.Calibration, h.Drift, h.Usual
+	m.ata.cal, m.ata.drift, m.ata.usual, m.ata.rate = h.Calibration, h.Drift, h.Usual, h.Rates
+	m.ata.forest = &forest{base: h.TreesBase}
+	for i := range h.Trees {
+		t, rest, err := readTree(body)
+		if err != nil {
+			return fmt.Errorf("tree %d: %w", i+1, err)
+		}
+		m.ata.forest.trees, body = append(m.ata.forest.trees, t), rest
+	}
+	if len(body) != 0 {
+		return fmt.Errorf("%d bytes after the last tree", len(body))
+	}
+	m.ata.mean = m.ata.forest.expected()
 	return nil
 }
 
 // golden computes what a row of named features scores.
-func (m *Model) golden(features map[string]float64) (Golden, error) {
-	g := Golden{Features: features}
-	var v vector
+func (m *Model) golden(features, tree map[string]float64) (Golden, error) {
+	g := Golden{Features: features, Tree: tree}
+	in := newInputs()
 	found := 0
 	for i, f := range m.ata.schema.features {
 		if x, ok := features[f.Name]; ok {
-			v.put(i, x)
+			in.sparse.put(i, x)
 			found++
 		}
 	}
-	if found != len(features) {
+	for i, f := range treeColumns {
+		in.dense[i] = math.NaN()
+		if x, ok := tree[f.Name]; ok {
+			in.dense[i] = x
+			found++
+		}
+	}
+	if found != len(features)+len(tree) {
 		return g, errors.New("a golden row has a feature that the schema has not")
 	}
-	s := m.ata.score(&v)
+	s := m.ata.score(in)
 	g.P24h, g.P7d, g.P30d, g.Lo30d, g.Hi30d = s.day, s.week, s.month, s.lo, s.hi
 	return g, nil
 }
@@ -221,7 +251,7 @@ func (m *Model) checkGolden() error {
 		return errors.New("no golden rows")
 	}
 	for i, want := range m.header.Golden {
-		got, err := m.golden(want.Features)
+		got, err := m.golden(want.Features, want.Tree)
 		if err != nil {
 			return err
 		}
@@ -235,4 +265,4 @@ func (m *Model) checkGolden() error {
 	return nil
 }
 
-const kindLogLinear = "log-linear"
+const kindEnsemble = "log-linear and boosted trees"

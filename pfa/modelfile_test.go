@@ -58,11 +58,14 @@ func TestLoadRefuses(t *testing.T) {
 	damaged := bytes.Clone(defaultFile)
 	damaged[len(damaged)/2] ^= 1
 	nan := bytes.Clone(defaultFile[:len(defaultFile)-trailerLength])
-	binary.LittleEndian.PutUint64(nan[len(nan)-8:], math.Float64bits(math.NaN()))
+	binary.LittleEndian.PutUint64(nan[bytes.LastIndex(nan, []byte("\n}\n"))+3:], math.Float64bits(math.NaN()))
 	weight := bytes.Clone(defaultFile[:len(defaultFile)-trailerLength])
 	n := len(defaultModel(t).ata.month)
-	first := len(weight) - 8*(3*n+n*(n+1)/2)
+	first := bytes.LastIndex(weight, []byte("\n}\n")) + 3 // the payload begins
 	binary.LittleEndian.PutUint64(weight[first+8*(n-1):], math.Float64bits(3))
+	trees := first + 8*(3*n+n*(n+1)/2)
+	loop := bytes.Clone(defaultFile[:len(defaultFile)-trailerLength])
+	binary.LittleEndian.PutUint32(loop[trees+4+4:], 0) // the root's left child is the root
 	tests := []struct {
 		name string
 		file []byte
@@ -77,13 +80,16 @@ func TestLoadRefuses(t *testing.T) {
 		{"negative length", []byte("vireo-pfa 1 -5 8\n"), "do not add up"},
 		{"not a number", reseal(nan), "a weight is NaN"},
 		{"another weight", reseal(weight), "golden row"},
+		{"a tree that is none", reseal(loop), "tree 1: is damaged"},
+		{"a tree less", edit(t, `"trees": 150`, `"trees": 149`), "after the last tree"},
+		{"a tree more", edit(t, `"trees": 150`, `"trees": 151`), "tree 151"},
 		{"unknown key", edit(t, `"name"`, `"nome"`), "unknown field"},
-		{"unknown kind", edit(t, `"log-linear"`, `"oracle"`), `kind "oracle"`},
+		{"unknown kind", edit(t, `"log-linear and boosted trees"`, `"oracle"`), `kind "oracle"`},
 		{"other features", edit(t, `"schema_hash": "`, `"schema_hash": "0`), "other features"},
 		{"another family", edit(t, `"ST3000DM001"`, `"ST3000DM002"`), "other features"},
 		{"a family twice", edit(t, `"ST3000DM001"`, `"ST4000DM000"`), "listed twice"},
 		{"more steep families than families", edit(t, `"steep_families": 5`, `"steep_families": 500`), "steep"},
-		{"more columns than weights", edit(t, `"steep_families": 5`, `"steep_families": 6`), "do not fit"},
+		{"more columns than weights", edit(t, `"steep_families": 5`, `"steep_families": 16`), "do not fit"},
 		{"a grade of its own", edit(t, `"grade": "C"`, `"grade": "S"`), "grade"},
 		{"falling calibration", edit(t, `"slope": `, `"slope": -`), "does not rise"},
 	}
@@ -100,7 +106,7 @@ func TestLoadRefuses(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte("vireo-pfa 1 2 0\n{}"))
 	f.Add(reseal([]byte("vireo-pfa 1 3 8\n{}\n12345678")))
-	f.Add(reseal([]byte("vireo-pfa 1 61 0\n{\"kind\":\"log-linear\",\"grade\":\"A\",\"calibration\":{\"slope\":1}}  ")))
+	f.Add(reseal([]byte("vireo-pfa 1 61 0\n{\"kind\":\"log-linear and boosted trees\",\"grade\":\"A\",\"calibration\":{\"slope\":1}}  ")))
 	f.Add(defaultFile[:4000])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, file := range [][]byte{b, reseal(b)} {

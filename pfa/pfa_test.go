@@ -244,6 +244,9 @@ func TestOnlineFeaturesEqualTrainingFeatures(t *testing.T) {
 				var a, b vector
 				schema.extract(online, seg.Start, &a)
 				schema.extract(training, seg.Start, &b)
+				if x, y := denseRow(online, seg.Start), denseRow(training, seg.Start); !slices.Equal(x, y) {
+					t.Fatalf("%s at %v: online %v\ntraining %v", serial, at, x, y)
+				}
 				if !slices.Equal(a.index, b.index) || !slices.Equal(a.value, b.value) {
 					t.Fatalf("%s at %v: online %v %v\ntraining %v %v", serial, at, a.index, a.value, b.index, b.value)
 				}
@@ -253,6 +256,19 @@ func TestOnlineFeaturesEqualTrainingFeatures(t *testing.T) {
 			}
 		}
 	}
+}
+
+// denseRow is a row of the trees, with -1 for what is missing so that rows
+// compare.
+func denseRow(s *State, t Axis) []float64 {
+	x := make([]float64, len(treeColumns))
+	treeRow(s, t, map[string]float64{allFamilies: -7}, x)
+	for i := range x {
+		if x[i] != x[i] {
+			x[i] = -1
+		}
+	}
+	return x
 }
 
 // What comes after a landmark must not change its features.
@@ -266,7 +282,8 @@ func TestFeaturesDoNotSeeTheFuture(t *testing.T) {
 		var a, b vector
 		schema.extract(newReplay(full).to(h), h, &a)
 		schema.extract(newReplay(&cut).to(h), h, &b)
-		if !slices.Equal(a.index, b.index) || !slices.Equal(a.value, b.value) {
+		if !slices.Equal(a.index, b.index) || !slices.Equal(a.value, b.value) ||
+			!slices.Equal(denseRow(newReplay(full).to(h), h), denseRow(newReplay(&cut).to(h), h)) {
 			t.Fatalf("hour %d: features depend on later rows", h)
 		}
 	}
@@ -288,7 +305,7 @@ func TestFeaturesIgnoreSerialAndCalendar(t *testing.T) {
 			t.Fatalf("row %d: %g for %s, %g for %s 7200 days later", i, want[i].verdict.Logit, r.Serial, d.verdict.Logit, other.Serial)
 		}
 	}
-	for _, f := range m.ata.schema.features {
+	for _, f := range slices.Concat(m.ata.schema.features, treeColumns) {
 		for _, word := range []string{"serial", "date", "month", "year_", "row"} {
 			if strings.Contains(strings.ToLower(f.Name), word) && !strings.HasPrefix(f.Name, "smart_") {
 				t.Errorf("feature %s", f.Name)
@@ -322,7 +339,7 @@ func historyOf(t testing.TB, serial string) *Drive {
 }
 
 func TestTrainingIsTheSameOnAnyNumberOfProcessors(t *testing.T) {
-	fleet := testFleet(400)
+	fleet := testFleet(250)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var files [][]byte
 	for _, n := range []int{1, 3} {

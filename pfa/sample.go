@@ -17,6 +17,7 @@ const (
 type sampling struct {
 	from, until time.Time         // days of landmarks, until excluded; zero: no bound
 	known       time.Time         // fates are known up to this day only; zero: to the history's end
+	complete    time.Time         // the day from which all attributes were recorded; zero: always
 	take        func(*Drive) bool // nil: all
 	every       Axis              // hours between a drive's landmarks
 	dense       bool              // failing drives' last 30 days daily, with less weight each
@@ -69,18 +70,19 @@ func (s *sampling) landmarks(id int, d *Drive) []landmark {
 
 // dataset is a sampled history: one row of features per landmark.
 type dataset struct {
-	rows  *rows // labelled with failing within 30 days
+	rows  *rows       // labelled with failing within 30 days
+	dense [][]float32 // the trees' features, by column
 	marks []landmark
-	rule  []bool // smartd's rule: pending or offline uncorrectable sectors
 }
 
 // sample replays every drive through a State, as scoring does, and keeps the
 // features at its landmarks.
-func (s *sampling) sample(drives []Drive, schema *ataSchema) *dataset {
+func (s *sampling) sample(drives []Drive, schema *ataSchema, rate map[string]float64) *dataset {
 	parts := make([]*dataset, chunks)
 	inChunks(len(drives), func(c, from, to int) {
-		part := &dataset{rows: newRows(len(schema.features))}
+		part := &dataset{rows: newRows(len(schema.features)), dense: make([][]float32, len(treeColumns))}
 		var v vector
+		x := make([]float64, len(treeColumns))
 		for id := from; id < to; id++ {
 			d := &drives[id]
 			marks := s.landmarks(id, d)
@@ -98,17 +100,22 @@ func (s *sampling) sample(drives []Drive, schema *ataSchema) *dataset {
 					l.weight *= float64(s.thin)
 				}
 				part.rows.add(&v, l.weight, l.within(hours30d), id)
+				treeRow(st, l.hour, rate, x)
+				for j, value := range x {
+					part.dense[j] = append(part.dense[j], float32(value))
+				}
 				part.marks = append(part.marks, l)
-				part.rule = append(part.rule, smartdRule(st))
 			}
 		}
 		parts[c] = part
 	})
-	all := &dataset{rows: newRows(len(schema.features))}
+	all := &dataset{rows: newRows(len(schema.features)), dense: make([][]float32, len(treeColumns))}
 	for _, p := range parts {
+		for j := range p.dense {
+			all.dense[j] = append(all.dense[j], p.dense[j]...)
+		}
 		all.rows.appendRows(p.rows)
 		all.marks = append(all.marks, p.marks...)
-		all.rule = append(all.rule, p.rule...)
 	}
 	return all
 }

@@ -15,7 +15,7 @@ import (
 const (
 	trainEvery    Axis = 7 * 24 // hours between a drive's landmarks
 	trainThin          = 8      // one in so many landmarks without errors is kept, with that weight
-	trainFolds         = 5      // of drives, for the calibration
+	trainFolds         = 4      // of drives, for the calibration
 	slopePenalty       = 30     // ridge on every weight, in weighted landmarks
 	sharePenalty       = 60     // ridge on the weights of the shorter horizons
 	bendPenalty        = 5      // ridge on the bends of the calibration
@@ -43,10 +43,11 @@ func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
 	chosen.take = taken
 	families, steep := learnFamilies(drives, &chosen)
 	schema := newATASchema(families, steep)
-	data := chosen.sample(drives, schema)
-	m := &ataModel{schema: schema}
+	m := &ataModel{schema: schema, rate: familyRates(drives, &chosen)}
+	data := chosen.sample(drives, schema, m.rate)
+	bins := bin(data.dense)
 
-	held, err := heldOutLogits(drives, data)
+	held, err := heldOutLogits(drives, data, bins, s.complete)
 	if err != nil {
 		return nil, nil, fmt.Errorf("held-out folds: %w", err)
 	}
@@ -60,6 +61,9 @@ func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
 		return nil, nil, fmt.Errorf("30 days: %w", err)
 	}
 	m.cov = clusterCovariance(data.rows, m.month, inverse)
+	use := data.complete(drives, s.complete, func(int) bool { return true })
+	m.forest, _ = boost(bins, data.rows.label, data.rows.weight, use, treeBoosting)
+	m.mean = m.forest.expected()
 	share := func(outer, inner Axis) ([]float64, error) {
 		part := data.rows.where(func(i int) bool { return data.marks[i].within(outer) })
 		for i, k := 0, 0; i < data.rows.len(); i++ {
@@ -136,8 +140,53 @@ func learnFamilies(drives []Drive, s *sampling) (families []string, steep int) {
 	return families, steep
 }
 
+// treeBoosting is how the trees are grown.
+var treeBoosting = boosting{trees: 150, depth: 5, rate: 0.05, lambda: 30, minCover: 3, monotone: treeMonotone,
+	keepRows: 0.6, keepCols: 0.3, seed: 1}
+
+// familyRates is the logarithm of the 30-day risk by drive family, drawn
+// towards the rate of all by so many landmarks of the average drive.
+func familyRates(drives []Drive, s *sampling) map[string]float64 {
+	const towardsAll = 2000
+	type counts struct{ all, failing float64 }
+	families := map[string]*counts{}
+	var total counts
+	for i := range drives {
+		family := Family(drives[i].Model)
+		for _, l := range s.landmarks(i, &drives[i]) {
+			c := families[family]
+			if c == nil {
+				c = &counts{}
+				families[family] = c
+			}
+			failing := l.weight * indicator(l.within(hours30d))
+			c.all, c.failing = c.all+l.weight, c.failing+failing
+			total.all, total.failing = total.all+l.weight, total.failing+failing
+		}
+	}
+	rates := make(map[string]float64, len(families)+1)
+	rates[allFamilies] = math.Log(total.failing / total.all)
+	for family, c := range families {
+		rates[family] = math.Log((c.failing + towardsAll*total.failing/total.all) / (c.all + towardsAll))
+	}
+	return rates
+}
+
+// complete lists the rows for which keep holds and that lie on the day or after
+// it from which all attributes were recorded. Trees learn from these alone:
+// before it, a missing attribute would tell them the date.
+func (data *dataset) complete(drives []Drive, from time.Time, keep func(i int) bool) []int32 {
+	var use []int32
+	for i, l := range data.marks {
+		if keep(i) && !drives[l.drive].day(l.hour).Before(from) {
+			use = append(use, int32(i))
+		}
+	}
+	return use
+}
+
 // heldOutLogits scores every row by a model that has not seen its drive.
-func heldOutLogits(drives []Drive, data *dataset) ([]float64, error) {
+func heldOutLogits(drives []Drive, data *dataset, bins *binned, complete time.Time) ([]float64, error) {
 	out := make([]float64, data.rows.len())
 	fold := make([]int, len(out))
 	for i, l := range data.marks {
@@ -148,9 +197,11 @@ func heldOutLogits(drives []Drive, data *dataset) ([]float64, error) {
 		if err != nil {
 			return nil, err
 		}
+		use := data.complete(drives, complete, func(i int) bool { return fold[i] != f })
+		_, z := boost(bins, data.rows.label, data.rows.weight, use, treeBoosting)
 		for i := range out {
 			if fold[i] == f {
-				out[i] = data.rows.dot(i, w)
+				out[i] = (1-treeShare)*data.rows.dot(i, w) + treeShare*z[i]
 			}
 		}
 	}
@@ -186,31 +237,42 @@ func calibrate(z []float64, data *rows) (calibration, error) {
 	return calibration{}, errors.New("the scores do not rise with the risk")
 }
 
-// drift estimates how much whole months of a fleet deviate from what is
-// expected, beyond chance: the deviation of log(observed / expected).
+// drift estimates how much whole months of the training deviate from what is
+// expected.
 func (c *calibration) drift(z []float64, data *dataset, drives []Drive) float64 {
-	type sums struct{ observed, expected float64 }
-	months := map[int]*sums{}
+	months := monthly{}
 	for i, l := range data.marks {
-		day := drives[l.drive].day(l.hour)
-		key := day.Year()*12 + int(day.Month())
-		if months[key] == nil {
-			months[key] = &sums{}
-		}
 		y, _ := c.at(z[i])
-		months[key].expected += l.weight * sigmoid(y)
-		months[key].observed += l.weight * indicator(l.within(hours30d))
+		months.add(drives[l.drive].day(l.hour), l.weight, sigmoid(y), l.within(hours30d))
 	}
-	// A failure is seen from this many landmarks, which are one event.
-	perFailure := float64(hours30d) / float64(trainEvery)
+	return months.drift(trainEvery)
+}
+
+// monthly sums what was observed and expected by calendar month.
+type monthly map[int]*struct{ observed, expected float64 }
+
+func (m monthly) add(day time.Time, weight, expected float64, failed bool) {
+	key := day.Year()*12 + int(day.Month())
+	if m[key] == nil {
+		m[key] = &struct{ observed, expected float64 }{}
+	}
+	m[key].expected += weight * expected
+	m[key].observed += weight * indicator(failed)
+}
+
+// drift is the root mean square of log(observed / expected) of the months,
+// beyond what chance makes of their numbers. Landmarks lie so many hours apart:
+// a failure is seen from several, which are one event.
+func (m monthly) drift(every Axis) float64 {
+	const enough = 10 // failures
+	perFailure := float64(hours30d) / float64(every)
 	var sum, n float64
-	for _, k := range slices.Sorted(maps.Keys(months)) {
-		m := months[k]
-		failures := m.observed / perFailure
-		if failures < 10 || m.expected <= 0 {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		failures := m[k].observed / perFailure
+		if failures < enough || m[k].expected <= 0 {
 			continue
 		}
-		x := math.Log(m.observed / m.expected)
+		x := math.Log(m[k].observed / m[k].expected)
 		sum += x*x - 1/failures
 		n++
 	}

@@ -15,6 +15,7 @@ func pfaEvaluateCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.PathFlag{Name: "data", Required: true, Usage: "`DIR` with hdd_history_drives*.csv.gz and hdd_history_segments*.csv.gz"},
 			&cli.StringFlag{Name: "evaluate-from", Usage: "first `DAY` of the judged landmarks (default: the last quarter of the history)"},
+			completeFlag,
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},
 		Action: func(c *cli.Context) error {
@@ -26,7 +27,11 @@ func pfaEvaluateCommand() *cli.Command {
 			if err != nil {
 				return badInput(err)
 			}
-			m, err := pfa.Evaluate(h.drives, from)
+			complete, err := completeFrom(c)
+			if err != nil {
+				return badInput(err)
+			}
+			m, err := pfa.Evaluate(h.drives, from, complete)
 			if err != nil {
 				return badInput(err)
 			}

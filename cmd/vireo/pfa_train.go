@@ -22,6 +22,7 @@ func pfaTrainCommand() *cli.Command {
 			&cli.StringFlag{Name: "name", Value: "own", Usage: "`NAME` of the model"},
 			&cli.StringFlag{Name: "grade", Value: string(pfa.GradeLocal), Usage: "evidence `GRADE` of its verdicts: A for the operator's own history, C for a public one"},
 			&cli.StringFlag{Name: "evaluate-from", Usage: "first `DAY` of the evaluation (default: the last quarter of the history)"},
+			completeFlag,
 			&cli.PathFlag{Name: "card", Usage: "write the model card to `FILE`"},
 			&cli.PathFlag{Name: "licence", Usage: "`FILE` with the sources' licence note, kept in the model"},
 		},
@@ -40,6 +41,9 @@ func trainModel(c *cli.Context) error {
 	}
 	t := pfa.Training{Name: c.String("name"), Grade: grade, Drives: h.drives, Sources: h.sources}
 	if t.EvaluateFrom, err = evaluateFrom(c, h.drives); err != nil {
+		return badInput(err)
+	}
+	if t.CompleteFrom, err = completeFrom(c); err != nil {
 		return badInput(err)
 	}
 	if dir := c.Path("exclude"); dir != "" {
@@ -101,6 +105,20 @@ func evaluateFrom(c *cli.Context, drives []pfa.Drive) (time.Time, error) {
 		}
 	}
 	return last.Add(-last.Sub(first) / 4).Truncate(24 * time.Hour), nil
+}
+
+var completeFlag = &cli.StringFlag{Name: "complete-from", Usage: "`DAY` from which all attributes were recorded (default: always); before it a missing one would tell the date"}
+
+func completeFrom(c *cli.Context) (time.Time, error) {
+	s := c.String("complete-from")
+	if s == "" {
+		return time.Time{}, nil
+	}
+	day, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return day, fmt.Errorf("--complete-from %q: expected a day as 2014-02-20", s)
+	}
+	return day, nil
 }
 
 // recordedSerials are the drives whose recordings lie in dir.
