@@ -44,7 +44,6 @@ type world struct {
 	// lose says which orders never arrive, dup which arrive twice.
 	lose, dup func(to string, o *agentv1.Order) bool
 	orders    []string // every order that arrived: "host kind domain"
-	running   bool     // inside the core
 }
 
 // faultyStore lets a test end the manager at any commit.

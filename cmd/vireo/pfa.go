@@ -42,7 +42,6 @@ type source struct {
 	io.Reader
 	name string
 	file *os.File
-	hash io.Writer
 	sum  func() string
 	tee  io.Reader
 }
