@@ -17,10 +17,9 @@
 // that is so; every other error is libvirt's own "no", and nothing is under
 // way.
 //
-// A libvirtd answers at most max_client_requests (default 5) calls of one
-// connection at a time, and a Migrate occupies one for as long as it lasts.
-// Open one connection for events and questions, and one for each migration in
-// flight.
+// Migrate and the questions for jobs do not hold up other calls of the same
+// Conn: the real one gives them connections of their own (virt/libvirtd, line.go,
+// says why).
 //
 // # Words
 //

@@ -52,7 +52,7 @@ type adapter struct {
 var adapters = []adapter{
 	{"agent/hands.go", clock, "a barrier, a peer and virsh have deadlines of their own"},
 	{"agent/ground.go", clock, "a file system that does not answer is not waited for"},
-	{"agent/virt/libvirtd/libvirtd.go", clock, "libvirt can't cancel a call: each one has a timeout"},
+	{"agent/virt/libvirtd", clock, "libvirt can't cancel a call: each one has a timeout"},
 	{"agent/dial/session.go", network, "it dials the manager"},
 	{"agent/run/run.go", process, "it starts smartctl and virsh, and kills them"},
 	{"agent/run/run.go", clock, "their deadlines"},

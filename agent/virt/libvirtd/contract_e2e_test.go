@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vireo-kvm/vireo/agent/virt"
 	"github.com/vireo-kvm/vireo/agent/virt/libvirtd"
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
 	"github.com/vireo-kvm/vireo/test/lab"
@@ -55,7 +56,11 @@ func TestContractOnLab(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"env", inside + "=" + dir, self, "-test.run", flag.Lookup("test.run").Value.String(), "-test.timeout", "9m"}
+	run := "^TestContractOnLab$"
+	if _, subtest, ok := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); ok {
+		run += "/" + subtest
+	}
+	args := []string{"env", inside + "=" + dir, self, "-test.run", run, "-test.timeout", "9m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
@@ -159,6 +164,67 @@ func contract(t *testing.T, dir string) {
 			test(t, bench)
 		})
 	})
+	t.Run("a guest that hangs", func(t *testing.T) {
+		t.Cleanup(func() { empty(t, "qemu:///system") })
+		testHungGuest(t, bench)
+	})
+}
+
+// testHungGuest: one guest's QEMU stands still with somebody's call inside, and
+// the list of all domains still comes in time, with that guest in it.
+func testHungGuest(t *testing.T, bench virttest.Bench) {
+	c, err := bench.A.Open(t.Context(), bench.A.URI, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	uuid, err := c.StartXML(t.Context(), bench.Guest("hung", "7d3a0c44-0003-4b60-9f1c-5a6e0f6a1c03"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.Process(t.Context(), uuid)
+	if err != nil || p.PID == 0 {
+		t.Fatalf("process: %+v, %v", p, err)
+	}
+	if err := unix.Kill(p.PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Kill(p.PID, unix.SIGCONT) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { _, _ = virsh(ctx, bench.A.URI, "qemu-monitor-command", uuid, "--hmp", "info status") }()
+
+	look := func() (virt.Job, time.Duration) {
+		began := time.Now()
+		all, err := c.Domains(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatalf("list: %+v, %v", all, err)
+		}
+		return all[0].Job, time.Since(began)
+	}
+	var j virt.Job
+	for range 100 { // until virsh's call is inside
+		if j, _ = look(); j.Active() {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if !j.Active() || j.Operation != virt.OpUnknown {
+		t.Fatalf("the job of a guest that hangs: %+v", j)
+	}
+	if j, took := look(); !j.Active() || took > 500*time.Millisecond {
+		t.Errorf("a second look: %+v after %s; want no second wait", j, took)
+	}
+	if err := unix.Kill(p.PID, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for range 400 {
+		if j, _ = look(); !j.Active() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("20 s after it went on: %+v", j)
 }
 
 // guest boots no system: the firmware waits for one, beside memory that is full

@@ -25,6 +25,10 @@ type Options struct {
 	// not answered for about interval × (count + 1). Defaults 5 s and 3.
 	KeepAliveInterval time.Duration // whole seconds
 	KeepAliveCount    uint
+	// JobTimeout is how long a domain may keep libvirtd from saying whether it has
+	// a job; after that it counts as having one of which nothing is known.
+	// Default 1 s.
+	JobTimeout time.Duration
 	// MaxCalls is how many calls of one connection may be waiting for libvirtd.
 	// Default 64.
 	MaxCalls int
@@ -46,6 +50,9 @@ func (o Options) withDefaults() Options {
 	set(&o.SysRoot, "/sys")
 	if o.CallTimeout == 0 {
 		o.CallTimeout = 15 * time.Second
+	}
+	if o.JobTimeout == 0 {
+		o.JobTimeout = time.Second
 	}
 	if o.KeepAliveInterval == 0 {
 		o.KeepAliveInterval = 5 * time.Second
@@ -109,17 +116,21 @@ type conn struct {
 	sink   virt.Sink  // nil after Close
 
 	mu        sync.Mutex
-	closed    bool   // by Close
-	broken    string // why the connection ended otherwise; "" while it is open
-	waiting   int    // calls that libvirt has not answered
+	closed    bool            // by Close
+	broken    string          // why the connection ended otherwise; "" while it is open
+	waiting   int             // calls that libvirt has not answered
+	stuck     map[string]bool // domains whose job was asked for and not told, see current
 	ended     chan struct{}
 	callbacks []int
+
+	lineMu sync.Mutex // guards line and its fields; may be taken with mu held, never the other way round
+	line   *line
 }
 
 func open(ctx context.Context, o Options, uri string, sink virt.Sink) (virt.Conn, error) {
 	ctx, cancel := bound(ctx, o.CallTimeout)
 	defer cancel()
-	c := &conn{opts: o, uri: uri, local: isLocal(uri), sink: sink, ended: make(chan struct{})}
+	c := &conn{opts: o, uri: uri, local: isLocal(uri), sink: sink, stuck: map[string]bool{}, ended: make(chan struct{})}
 	done := make(chan error, 1)
 	go func() { done <- c.connect() }()
 	select {
@@ -149,14 +160,7 @@ func (c *conn) connect() error {
 	c.c = lv
 	for _, step := range []func() error{
 		func() error { return lv.RegisterCloseCallback(c.onClose) },
-		func() error {
-			err := lv.SetKeepAlive(int(c.opts.KeepAliveInterval/time.Second), c.opts.KeepAliveCount)
-			var e libvirt.Error
-			if errors.As(err, &e) && e.Code == libvirt.ERR_NO_SUPPORT {
-				return nil // a driver inside this process, which can't be silent
-			}
-			return err
-		},
+		func() error { return keepAlive(lv, c.opts) },
 		c.register,
 	} {
 		if err := step(); err != nil {
@@ -226,6 +230,12 @@ func (c *conn) Close() error {
 // for an answer.
 func (c *conn) free() {
 	go func() {
+		c.lineMu.Lock()
+		l := c.line
+		c.lineMu.Unlock()
+		if l != nil {
+			c.retire(l)
+		}
 		for _, id := range c.callbacks {
 			_ = c.c.DomainEventDeregister(id)
 		}
@@ -290,7 +300,7 @@ func askLong[T any](ctx context.Context, c *conn, op, on string, do func(*libvir
 	go func() {
 		v, err := do(c.c)
 		if err != nil {
-			err = c.explain(op, on, err)
+			err = explain(c.c, op, on, err)
 		}
 		c.leave()
 		done <- result{v, err}
@@ -348,14 +358,14 @@ func timeout(op, on string, cause error) *virt.Error {
 
 // explain turns libvirt's error into ours; one that comes from the end of our
 // own connection is IsNotConnected, whatever libvirt calls it.
-func (c *conn) explain(op, on string, err error) error {
+func explain(lv *libvirt.Connect, op, on string, err error) error {
 	var ours *virt.Error
 	if errors.As(err, &ours) {
 		return err
 	}
 	e := translate(op, on, err)
 	if e.Kind == virt.KindRefused {
-		if alive, err := c.c.IsAlive(); err != nil || !alive {
+		if !alive(lv) {
 			e.Kind = virt.KindNotConnected
 		}
 	}

@@ -12,10 +12,19 @@ func (c *conn) Migrate(ctx context.Context, p virt.MigrateParams) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	_, err := askLong(ctx, c, "migrate", p.UUID, func(lv *libvirt.Connect) (struct{}, error) {
-		return withDomain(lv, p.UUID, func(d *libvirt.Domain) (struct{}, error) {
+	_, err := askLong(ctx, c, "migrate", p.UUID, func(*libvirt.Connect) (struct{}, error) {
+		lv, err := dial(c.uri, c.opts)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer hangUp(lv)
+		_, err = withDomain(lv, p.UUID, func(d *libvirt.Domain) (struct{}, error) {
 			return struct{}{}, d.MigrateToURI3(p.DestURI, migrateParams(p), migrateFlags(p))
 		})
+		if err != nil {
+			err = explain(lv, "migrate", p.UUID, err)
+		}
+		return struct{}{}, err
 	})
 	return err
 }
