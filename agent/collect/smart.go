@@ -18,6 +18,10 @@ type Smart struct {
 	Timeout time.Duration // for one call; there is one for the scan and one for each drive
 	Runner  *run.Runner
 	Drives  *Drives // learns which device is which drive
+
+	// rests says until when a drive that did not answer is left alone: each try
+	// would hold up the readings of all others.
+	rests map[string]time.Time
 }
 
 const (
@@ -25,6 +29,8 @@ const (
 	smartOutput = 4 << 20
 	// atOnce is how many drives are read at the same time.
 	atOnce = 4
+	// restFor is how many timeouts long a drive that did not answer is left alone.
+	restFor = 10
 )
 
 // Name is "smart".
@@ -52,6 +58,10 @@ func (s *Smart) Collect(ctx context.Context, now time.Time) (agent.Collected, er
 	slots := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	for i, dev := range scan.Devices {
+		if until := s.rests[dev.Name]; now.Before(until) {
+			answers[i].err = fmt.Errorf("%w; left alone until %s", run.ErrTimeout, until.UTC().Format(time.TimeOnly))
+			continue
+		}
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
@@ -63,8 +73,14 @@ func (s *Smart) Collect(ctx context.Context, now time.Time) (agent.Collected, er
 	r := readings{at: now}
 	var failed []error
 	seen := map[string]bool{} // a drive may be found by two paths
+	rests := map[string]time.Time{}
 	for i, dev := range scan.Devices {
 		a := answers[i]
+		if until := s.rests[dev.Name]; now.Before(until) {
+			rests[dev.Name] = until
+		} else if errors.Is(a.err, run.ErrTimeout) {
+			rests[dev.Name] = now.Add(restFor * s.Timeout)
+		}
 		if a.err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", dev.Name, a.err))
 			if c, ok := s.Drives.Known(dev.Name); ok && !seen[c] {
@@ -84,6 +100,7 @@ func (s *Smart) Collect(ctx context.Context, now time.Time) (agent.Collected, er
 			r.drive(c, a.doc)
 		}
 	}
+	s.rests = rests
 	return agent.Collected{Readings: r.list}, errors.Join(failed...)
 }
 

@@ -160,6 +160,28 @@ func TestSmartFaultsOfOneDrive(t *testing.T) {
 	}
 }
 
+// A drive that does not answer is asked seldom, so that the others' readings are
+// not late each time; and asked again in the end.
+func TestSmartLeavesASilentDriveAlone(t *testing.T) {
+	asked := filepath.Join(t.TempDir(), "asked")
+	s := smartctl(t, `case "$last" in /dev/sda) echo x >>`+asked+`; exec sleep 1000 ;; esac`+twoDrives)
+	s.Timeout = time.Second
+	for _, c := range []struct {
+		at   time.Duration
+		asks int
+	}{{0, 1}, {time.Second, 1}, {9 * time.Second, 1}, {10 * time.Second, 2}, {11 * time.Second, 2}} {
+		at := t0.Add(c.at)
+		got, err := s.Collect(t.Context(), at)
+		if !errors.Is(err, run.ErrTimeout) || !strings.Contains(show(t, got.Readings, at), "nvme_media_errors 7") {
+			t.Errorf("after %s: %v", c.at, err)
+		}
+		text, err := os.ReadFile(asked)
+		if err != nil || strings.Count(string(text), "x") != c.asks {
+			t.Errorf("after %s the drive was asked %d times, want %d (%v)", c.at, strings.Count(string(text), "x"), c.asks, err)
+		}
+	}
+}
+
 func TestSmartFaultsOfTheProgram(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string

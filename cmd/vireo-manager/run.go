@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,7 +65,7 @@ func run(ctx context.Context, cfg configs.Manager, log *slog.Logger) error {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Agents: m, API: m, Metrics: metrics(m), Health: m.Health, MetricsToken: metricsToken(cfg.Metrics.TokenFile),
+		Agents: m, API: m, Metrics: metrics(m, own, ca), Health: m.Health, MetricsToken: metricsToken(cfg.Metrics.TokenFile),
 		Revoked: m.Revoked, TLS: pki.ServerTLS(own, ca.Pool(), m.Revoked, daemon.Clock{}.Now), Now: daemon.Clock{}.Now, Log: log,
 	})
 	https, err := net.Listen("tcp", cfg.Listen)
@@ -111,13 +112,18 @@ func listenSocket(path string) (net.Listener, error) {
 	return socket, nil
 }
 
-func metrics(m *manager.Manager) http.Handler {
+func metrics(m *manager.Manager, own tls.Certificate, ca *pki.CA) http.Handler {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "vireo_build_info", Help: "Always 1; the label tells the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
+	until := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "vireo_certificate_not_after_timestamp_seconds", Help: "When a certificate of the manager ends.",
+	}, []string{"certificate"})
+	until.WithLabelValues("manager").Set(float64(own.Leaf.NotAfter.Unix()))
+	until.WithLabelValues("ca").Set(float64(ca.NotAfter().Unix()))
 	r := prometheus.NewRegistry()
-	r.MustRegister(build, m.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(build, until, m.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 

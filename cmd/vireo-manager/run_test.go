@@ -195,7 +195,7 @@ func TestManager(t *testing.T) {
 	if err != nil || len(hosts.Msg.GetHosts()) != 1 || !hosts.Msg.GetHosts()[0].GetConnected() {
 		t.Errorf("hosts: %v, %v", hosts, err)
 	}
-	if got := s.get(t, "/metrics"); !strings.Contains(got, "vireo_build_info") || !strings.Contains(got, `vireo_host_up{host="h1"}`) {
+	if got := s.get(t, "/metrics"); !strings.Contains(got, "vireo_build_info") || !strings.Contains(got, `not_after_timestamp_seconds{certificate="manager"}`) || !strings.Contains(got, `vireo_host_up{host="h1"}`) {
 		t.Errorf("metrics:\n%s", got)
 	}
 	if got := s.get(t, "/healthz"); got != "ok\n" {

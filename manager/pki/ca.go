@@ -116,6 +116,9 @@ func (ca *CA) KeyPEM() ([]byte, error) { return keyPEM(ca.key) }
 // SHA256 is the hash of the CA's certificate, as join tokens carry it.
 func (ca *CA) SHA256() [sha256.Size]byte { return sha256.Sum256(ca.cert.Raw) }
 
+// NotAfter is when the CA ends, and with it everything that it has signed.
+func (ca *CA) NotAfter() time.Time { return ca.cert.NotAfter }
+
 // NewToken makes a join token that names this CA. Its text is shown to the
 // operator once; what is kept of it is ID and SecretHash.
 func (ca *CA) NewToken() join.Token { return join.New(ca.SHA256()) }

@@ -57,7 +57,7 @@ type Server struct {
 
 // New prepares a server; Run opens it.
 func New(o Options) *Server {
-	s := &Server{o: o, agents: &agentHandler{agents: o.Agents, now: o.Now}}
+	s := &Server{o: o, agents: &agentHandler{agents: o.Agents, now: o.Now, enrolling: make(chan struct{}, enrolAtOnce)}}
 	options := []connect.HandlerOption{
 		connect.WithInterceptors(guard{log: o.Log}),
 		connect.WithReadMaxBytes(maxMessage),

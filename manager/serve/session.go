@@ -24,6 +24,9 @@ const (
 	helloTimeout = 10 * time.Second
 	// flushTimeout is how long what is queued may take once the conversation is over.
 	flushTimeout = 2 * time.Second
+	// enrolAtOnce is how many strangers' calls may be with the core at a time,
+	// so that a flood of them keeps nobody from moving a guest.
+	enrolAtOnce = 4
 )
 
 var (
@@ -33,8 +36,9 @@ var (
 
 // agentHandler is the generated service on top of Agents.
 type agentHandler struct {
-	agents Agents
-	now    func() time.Time
+	agents    Agents
+	now       func() time.Time
+	enrolling chan struct{} // holds one for each call under way
 
 	mu       sync.Mutex
 	links    map[*link]struct{}
@@ -42,6 +46,12 @@ type agentHandler struct {
 }
 
 func (h *agentHandler) Enroll(ctx context.Context, req *connect.Request[agentv1.EnrollRequest]) (*connect.Response[agentv1.EnrollResponse], error) {
+	select {
+	case h.enrolling <- struct{}{}:
+		defer func() { <-h.enrolling }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	res, err := h.agents.Enroll(ctx, req.Msg)
 	if err != nil {
 		return nil, err

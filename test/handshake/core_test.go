@@ -36,7 +36,10 @@ type core struct {
 	revoked  map[string]bool
 	actors   []pki.Actor
 	sessions chan *conversation
-	refuse   error // of the next Connect
+	refuse   error         // of the next Connect
+	slow     chan struct{} // not nil: Enroll waits for it
+	within   int           // calls of Enroll now
+	most     int           // and at most
 	gate     chan struct{}
 }
 
@@ -76,7 +79,16 @@ func (c *core) token(host string) string {
 
 func (c *core) Enroll(_ context.Context, req *agentv1.EnrollRequest) (*agentv1.EnrollResponse, error) {
 	c.mu.Lock()
+	c.within++
+	c.most = max(c.most, c.within)
+	slow := c.slow
+	c.mu.Unlock()
+	if slow != nil {
+		<-slow
+	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.within--
 	c.enrolls++
 	t, err := join.Parse(req.GetToken())
 	if err != nil {

@@ -151,6 +151,34 @@ func TestStrangersRequestsAreSmall(t *testing.T) {
 	}
 }
 
+// A flood of strangers reaches the core a few at a time, and all are answered.
+func TestStrangersWaitTheirTurn(t *testing.T) {
+	h := newHouse(t)
+	h.slow = make(chan struct{})
+	const strangers = 30
+	client, answers := h.client(), make(chan error, strangers)
+	for range strangers {
+		go func() {
+			res, err := client.Post(h.url+"/vireo.agent.v1.AgentService/Enroll", "application/json", strings.NewReader("{}"))
+			if err == nil {
+				err = res.Body.Close()
+			}
+			answers <- err
+		}()
+	}
+	for range strangers {
+		h.slow <- struct{}{}
+	}
+	for range strangers {
+		if err := wait(t, answers, "answer"); err != nil {
+			t.Error(err)
+		}
+	}
+	if h.most == 0 || h.most > 4 {
+		t.Errorf("%d calls were with the core at once", h.most)
+	}
+}
+
 func TestReadersOfMetrics(t *testing.T) {
 	h := newHouse(t)
 	viewer, _ := h.operator(pki.Viewer)
