@@ -55,7 +55,7 @@ func main() {
 		Commands: []*cli.Command{
 			upCommand(), downCommand(), statusCommand(), envCommand(),
 			execCommand(), virshCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(),
-			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(),
+			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(), demoCommand(),
 			hostInitCommand(), receiverCommand(),
 		},
 	}
