@@ -78,8 +78,8 @@ func settle(k Kind, a, b Copy) Action {
 		return Action{Do: Tell, Order: Settle, To: Target, State: Committing, Why: "definition and autostart on the target"}
 	case a.Presence == Unknown:
 		return Action{Do: Wait, State: Committing, Why: "runs on the target; the source, which may keep a definition, is silent"}
-	case a.Call == CallOut:
-		return Action{Do: Wait, State: Committing, Why: "runs on the target; the source's call is still out"}
+	case !a.Settled && a.Call == CallOut:
+		return Action{Do: Wait, State: Committing, Why: "runs on the target; the source's call, which takes the definition away, is still out"}
 	case !a.Settled:
 		return Action{Do: Tell, Order: Settle, To: Source, State: Committing, Why: "the definition goes from the source"}
 	case b.Presence == Alive && !b.Moving:

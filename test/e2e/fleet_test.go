@@ -170,6 +170,18 @@ func runsOnce(t *testing.T, guest string) (host, wrong string) {
 	return "", "there is no guest " + guest
 }
 
+// uuidOf returns a guest's UUID: its name may be another domain's elsewhere.
+func uuidOf(t *testing.T, guest string) string {
+	t.Helper()
+	for _, g := range fleet.Guests {
+		if g.Name == guest {
+			return g.UUID
+		}
+	}
+	t.Fatalf("there is no guest %s", guest)
+	return ""
+}
+
 // guestsOn returns the names of the guests on a host.
 func guestsOn(t *testing.T, host string) []string {
 	t.Helper()

@@ -52,7 +52,7 @@ func TestNamesTaken(t *testing.T) {
 	if host, wrong := runsOnce(t, guest); wrong != "" || host != "h1" {
 		t.Errorf("%s is on %q, want h1: %s", guest, host, wrong)
 	}
-	story := vireo(t, "explain", "domain", guest)
+	story := vireo(t, "explain", "domain", uuidOf(t, guest))
 	if !strings.Contains(story, "name") {
 		t.Errorf("explain does not say that the name is taken:\n%s", story)
 	}
@@ -77,12 +77,13 @@ func TestBrokenSmartctl(t *testing.T) {
 				if !h.Host.LastReport.AsTime().After(before.Add(time.Second)) {
 					return "h3 does not report on"
 				}
-				for _, e := range h.Events {
-					if strings.Contains(e.Text, "smart") {
+				for _, c := range h.Host.Components {
+					if c.Component == "collector:smart" && len(c.Reasons) > 0 && strings.Contains(c.Reasons[0].Text, "fails") {
+						t.Log(c.Reasons[0].Text)
 						return ""
 					}
 				}
-				return "no event of h3 names the collector"
+				return "h3 does not say that its SMART collector fails"
 			})
 		})
 	}
