@@ -254,6 +254,10 @@ func (c *Core) idle(d *domain, now time.Time) {
 		return
 	}
 	switch {
+	case dep.Gone == journal.ByTheMove && !d.known && d.fresh() && c.libvirt.up:
+		// Process and definition have left: there is nothing that the call
+		// could still do, wherever it waits.
+		c.callEnded(d, now, "")
 	case d.known && d.seen.Job.Active():
 		d.call.idle = time.Time{}
 	case d.call.idle.IsZero():

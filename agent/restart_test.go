@@ -283,3 +283,21 @@ func TestDestroyOwnNeverTakesARunningCopy(t *testing.T) {
 		t.Errorf("runs on %q", on)
 	}
 }
+
+// Once process and definition have left by the move, a call that nobody waits
+// for has nothing left to do: the move does not wait 40 s for it.
+func TestLostCallEndsWhenTheDomainHasLeft(t *testing.T) {
+	w, a, _ := leaving(t)
+	a.kill()
+	a.start()
+	a.open(5)
+	w.until("the definition has left", func() bool {
+		_, err := a.conn().Domain(t.Context(), guest)
+		return err != nil
+	})
+	w.pass(2 * time.Second)
+	d := a.sees()
+	if d.GetGone() != agentv1.Gone_GONE_BY_THE_MOVE || d.GetCall() != agentv1.Call_CALL_ENDED {
+		t.Errorf("gone %s, call %s; want gone by the move and the call ended", d.GetGone(), d.GetCall())
+	}
+}

@@ -50,6 +50,7 @@ func agentTOML(host string) string {
 	return fmt.Sprintf(`# The agent of a host of the lab. What is not here has its default.
 manager = "https://%s:7443"
 smart_interval = "1s"
+smart_timeout = "5s"
 smartctl = %q
 
 [migration]
