@@ -40,4 +40,11 @@
 //	image.go, cpio.go the guests' kernel and initramfs, cached
 //	open.go           finding and describing a lab that is up
 //	exec.go           running commands inside
+//	vireo.go          manager and agents, set up as an operator does it
+//	operator.go       the operator's vireo against this lab
+//	crash.go          crash and boot
+//	fault.go, link.go what else can be done to a lab: processes, disks, links
+//	smart.go          a host's hardware: smartctl, /sys, the mount table
+//	drive.go          recorded drives, and their days as smartctl's documents
+//	replay.go         one day after the other
 package lab

@@ -131,7 +131,7 @@ func (l *Lab) startService(ctx context.Context, machine, name, ready string, arg
 	}
 	svc := supervise.Service{
 		Name: name, Argv: append([]string{filepath.Join(spec.Dir, "bin", argv[0])}, argv[1:]...), Ready: ready,
-		Restart: !l.Options.NoRestart, Log: filepath.Join(spec.Logs(), name+".log"),
+		Dirs: []string{"/run/vireo-" + name, "/var/lib/vireo-" + name}, Restart: !l.Options.NoRestart, Log: filepath.Join(spec.Logs(), name+".log"),
 	}
 	spec.Services = append(spec.Services, svc)
 	if err := spec.Write(); err != nil {

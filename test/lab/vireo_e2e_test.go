@@ -77,10 +77,16 @@ func TestVireoIsThereAsOperatorsKnowIt(t *testing.T) {
 	if err := l.Boot(t.Context(), "h2"); err != nil {
 		t.Fatal(err)
 	}
-	shows([]string{"status"}, "2 of 2 connected")
-	if m, err := l.Machine(t.Context(), "h2"); err != nil || m.Agent == 0 {
-		t.Errorf("after its boot h2 is %+v, %v", m, err)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		m, err := l.Machine(t.Context(), "h2")
+		if err == nil && m.Agent != 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after its boot h2 is %+v, %v", m, err)
+		}
 	}
+	shows([]string{"status"}, "2 of 2 connected")
 	for id, machine := range spaces(t, l) {
 		in[id] = machine
 	}

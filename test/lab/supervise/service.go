@@ -12,6 +12,7 @@ type Service struct {
 	Env     []string `json:"env,omitempty"`   // added to the supervisor's own
 	Log     string   `json:"log"`             // file that takes its standard output and error, appended
 	Restart bool     `json:"restart"`         // start it again when it ends
+	Dirs    []string `json:"dirs,omitempty"`  // made before it starts if they are missing, as systemd makes RuntimeDirectory
 	Ready   string   `json:"ready,omitempty"` // Unix socket that accepts when the service is up; the next service waits for it
 }
 

@@ -116,6 +116,11 @@ func spawn(svc Service) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	for _, dir := range svc.Dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return 0, err
+		}
+	}
 	log, err := os.OpenFile(svc.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return 0, err

@@ -125,6 +125,7 @@ func TestAProgramThatCannotStartSaysWhy(t *testing.T) {
 
 func TestStopAndStart(t *testing.T) {
 	c, _ := start(t)
+	made := filepath.Join(t.TempDir(), "run", "lasting")
 	first := eventually(t, c, "lasting", "never ran", running)
 	if err := c.Stop(t.Context(), "lasting"); err != nil {
 		t.Fatal(err)
@@ -136,10 +137,13 @@ func TestStopAndStart(t *testing.T) {
 	if s.Wanted {
 		t.Error("it is still wanted")
 	}
-	if err := c.Start(t.Context(), Service{Name: "lasting", Argv: []string{"sleep", "999"}, Log: os.DevNull}); err != nil {
+	if err := c.Start(t.Context(), Service{Name: "lasting", Argv: []string{"sleep", "999"}, Log: os.DevNull, Dirs: []string{made}}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, c, "lasting", "did not start again", running)
+	if _, err := os.Stat(made); err != nil {
+		t.Error("its directory was not made:", err)
+	}
 	if err := c.Stop(t.Context(), "nobody"); err == nil {
 		t.Error("stopping a service that is not there gave no error")
 	}
