@@ -109,7 +109,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	var helpers sync.WaitGroup
 	copies := make(chan journal.State, 1)
-	helpers.Go(func() { a.keepLibvirt(work, h.keeper) })
+	helpers.Go(func() { a.keepLibvirt(work, h) })
 	helpers.Go(func() { a.keepSession(work) })
 	helpers.Go(func() { a.keepCopy(work, copies) })
 	a.loop(ctx, core, book, copies)
@@ -186,11 +186,11 @@ func (a *Agent) event(e virt.Event) {
 // reconnect is how often the libvirt connection is looked after.
 const reconnect = 250 * time.Millisecond
 
-// keepLibvirt keeps the connection to the host's libvirtd open.
-func (a *Agent) keepLibvirt(ctx context.Context, k *virt.Keeper) {
+// keepLibvirt keeps the connections to the host's libvirtd open.
+func (a *Agent) keepLibvirt(ctx context.Context, h *hands) {
 	was := ""
 	for ctx.Err() == nil {
-		err := k.Ensure(ctx, a.deps.Clock.Now())
+		err := h.ensure(ctx, a.deps.Clock.Now())
 		if now := fmt.Sprint(err); err != nil && now != was {
 			a.deps.Log.Warn("no libvirt", "uri", a.cfg.LibvirtURI, "error", err)
 			was = now

@@ -10,8 +10,9 @@ import (
 )
 
 // Done takes the outcome of something that was done elsewhere. It is called
-// once, inside the loop that owns the Core, after every event that libvirt had
-// sent before the outcome was known.
+// once, inside the loop that owns the Core. Barrier's is called after every
+// event that libvirt had sent before; an event may overtake any other outcome,
+// or be overtaken by it.
 type Done[T any] func(now time.Time, value T, err error)
 
 // ErrNotCalled marks a migration that libvirt has not been asked for.
@@ -27,6 +28,8 @@ type Hands interface {
 	List(done Done[[]Seen])
 	// Look returns one domain; virt.IsNoDomain when there is none.
 	Look(uuid string, done Done[Seen])
+	// Check is Look for an order that is being obeyed: nothing else delays it.
+	Check(uuid string, done Done[Seen])
 	XML(uuid string, flags virt.XMLFlags, done Done[string])
 	// Survey reads what decides whether a domain can arrive here.
 	Survey(q Question, done Done[Ground])

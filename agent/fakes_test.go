@@ -71,6 +71,8 @@ func (h *testHands) Look(uuid string, done Done[Seen]) {
 	})
 }
 
+func (h *testHands) Check(uuid string, done Done[Seen]) { h.Look(uuid, done) }
+
 func (h *testHands) XML(uuid string, flags virt.XMLFlags, done Done[string]) {
 	call(h, done, func(ctx context.Context, c virt.Conn) (string, error) { return c.XML(ctx, uuid, flags) })
 }

@@ -19,21 +19,25 @@ const (
 	virshWait   = 30 * time.Second
 )
 
-// questionsAtOnce is how many long questions the connection of events carries
-// at a time. A libvirtd answers five calls of one connection at once; a look at
-// one domain, or its resumption, must never wait behind a list.
-const questionsAtOnce = 2
+// questionsAtOnce is how many questions are put to libvirtd at a time, of the
+// five that it answers at once on one connection.
+const questionsAtOnce = 4
 
 // hands is the production Hands: each call blocks on a goroutine of its own and
 // posts its outcome into the loop.
+//
+// Two connections lead to the host's libvirtd. A question about a domain whose
+// process is just ending waits for 200 ms and more; neither the round trip that
+// decides how a process ended nor a resumption may wait behind it.
 type hands struct {
 	ctx    context.Context
 	cfg    Config
 	deps   Deps
-	keeper *virt.Keeper
+	orders *virt.Keeper // carries the events, the barriers and what orders need
+	asks   *virt.Keeper // carries all other questions
 	post   func(func(now time.Time))
 	wg     sync.WaitGroup
-	asking chan struct{} // limits long questions
+	asking chan struct{} // limits questions
 	ground ground
 
 	mu    sync.Mutex // guards peers
@@ -43,7 +47,8 @@ type hands struct {
 func newHands(ctx context.Context, cfg Config, deps Deps, post func(func(now time.Time)), sink virt.Sink) *hands {
 	return &hands{
 		ctx: ctx, cfg: cfg, deps: deps, post: post,
-		keeper: virt.NewKeeper(deps.Open, cfg.LibvirtURI, sink),
+		orders: virt.NewKeeper(deps.Open, cfg.LibvirtURI, sink),
+		asks:   virt.NewKeeper(deps.Open, cfg.LibvirtURI, nil),
 		asking: make(chan struct{}, questionsAtOnce),
 		ground: ground{sys: cfg.SysRoot, memory: deps.Memory},
 		peers:  map[string]virt.Conn{},
@@ -58,7 +63,16 @@ func run[T any](h *hands, done Done[T], work func(ctx context.Context) (T, error
 	})
 }
 
-// ask runs a long question on the host's own libvirt connection.
+// ensure opens what is not open. The connection that carries the events comes
+// last: with it the Core begins to ask.
+func (h *hands) ensure(ctx context.Context, now time.Time) error {
+	if err := h.asks.Ensure(ctx, now); err != nil {
+		return err
+	}
+	return h.orders.Ensure(ctx, now)
+}
+
+// ask runs a question on the connection for questions.
 func ask[T any](h *hands, done Done[T], question func(ctx context.Context, c virt.Conn) (T, error)) {
 	run(h, done, func(ctx context.Context) (none T, err error) {
 		select {
@@ -67,7 +81,7 @@ func ask[T any](h *hands, done Done[T], question func(ctx context.Context, c vir
 		case <-ctx.Done():
 			return none, ctx.Err()
 		}
-		c, _, err := h.keeper.Conn()
+		c, _, err := h.asks.Conn()
 		if err != nil {
 			return none, err
 		}
@@ -75,15 +89,20 @@ func ask[T any](h *hands, done Done[T], question func(ctx context.Context, c vir
 	})
 }
 
-// tell runs a command on the host's own libvirt connection, at once.
-func (h *hands) tell(done Done[struct{}], command func(ctx context.Context, c virt.Conn) error) {
-	run(h, done, func(ctx context.Context) (struct{}, error) {
-		c, _, err := h.keeper.Conn()
+// urge runs what an order needs, at once.
+func urge[T any](h *hands, done Done[T], work func(ctx context.Context, c virt.Conn) (T, error)) {
+	run(h, done, func(ctx context.Context) (none T, err error) {
+		c, _, err := h.orders.Conn()
 		if err != nil {
-			return struct{}{}, err
+			return none, err
 		}
-		return struct{}{}, command(ctx, c)
+		return work(ctx, c)
 	})
+}
+
+// tell runs a command, at once.
+func (h *hands) tell(done Done[struct{}], command func(ctx context.Context, c virt.Conn) error) {
+	urge(h, done, func(ctx context.Context, c virt.Conn) (struct{}, error) { return struct{}{}, command(ctx, c) })
 }
 
 func (h *hands) Facts(done Done[Facts]) { ask(h, done, h.ground.facts) }
@@ -105,18 +124,18 @@ func (h *hands) List(done Done[[]Seen]) {
 	})
 }
 
-func (h *hands) Look(uuid string, done Done[Seen]) {
-	run(h, done, func(ctx context.Context) (Seen, error) {
-		c, _, err := h.keeper.Conn()
-		if err != nil {
-			return Seen{}, err
-		}
+func (h *hands) Look(uuid string, done Done[Seen]) { ask(h, done, h.seen(uuid)) }
+
+func (h *hands) Check(uuid string, done Done[Seen]) { urge(h, done, h.seen(uuid)) }
+
+func (h *hands) seen(uuid string) func(ctx context.Context, c virt.Conn) (Seen, error) {
+	return func(ctx context.Context, c virt.Conn) (Seen, error) {
 		d, err := c.Domain(ctx, uuid)
 		if err != nil {
 			return Seen{}, err
 		}
 		return h.ground.complete(ctx, c, d), nil
-	})
+	}
 }
 
 func (h *hands) XML(uuid string, flags virt.XMLFlags, done Done[string]) {
@@ -261,6 +280,7 @@ func (h *hands) close() {
 	for _, c := range peers {
 		_ = c.Close()
 	}
-	_ = h.keeper.Close()
+	_ = h.asks.Close()
+	_ = h.orders.Close()
 	h.wg.Wait()
 }

@@ -251,7 +251,7 @@ func (c *Core) promise(d *domain, o *agentv1.Order, next journal.Domain, now tim
 // having happened to it since; if libvirt does not answer the order fails.
 func (c *Core) looked(d *domain, o *agentv1.Order, then func(now time.Time)) {
 	began := c.step
-	c.Hands.Look(d.UUID, func(now time.Time, s Seen, err error) {
+	c.Hands.Check(d.UUID, func(now time.Time, s Seen, err error) {
 		c.step++
 		if err != nil && !virt.IsNoDomain(err) {
 			c.fail(d, o, now, err)
