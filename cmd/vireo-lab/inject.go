@@ -15,16 +15,16 @@ import (
 )
 
 const injectUsage = `vireo-lab inject HOST disk --drive SERIAL [--from -25] [--to 0] [--every 1s] [--failed]
-   vireo-lab inject HOST SERVICE stop|cont|kill|term
-   vireo-lab inject guest NAME stop|cont|kill
-   vireo-lab inject link A B cut [--one-way]
-   vireo-lab inject link A B shape RATE
-   vireo-lab inject HOST state full|read-only
-   vireo-lab inject HOST smartctl hang|garbage|missing
+vireo-lab inject HOST SERVICE stop|cont|kill|term
+vireo-lab inject guest NAME stop|cont|kill
+vireo-lab inject link A B cut [--one-way]
+vireo-lab inject link A B shape RATE
+vireo-lab inject HOST state full|read-only
+vireo-lab inject HOST smartctl hang|garbage|missing`
 
-disk      replays days of a recorded drive, counted from its last one, as what the host's smartctl
-          prints of the root drive; runs until the last day. --failed: the drive then says of itself
-          that it fails. --drives DIR: where the records are
+const injectDescription = `disk      replays days of a recorded drive, counted from its last one, as what the host's smartctl
+          prints of the root drive; runs until the last day. --failed: on that day the drive says
+          of itself that it fails. --drives DIR: where the records are
 SERVICE   libvirtd, virtlogd, agent; of HOST manager: manager
 link      between two hosts, a host and manager, or a host and storage; RATE as tc takes it: 200mbit
 state     the file system of /var/lib/vireo-agent, or of the manager's /var/lib/vireo-manager`
@@ -34,14 +34,14 @@ var signals = map[string]unix.Signal{"stop": unix.SIGSTOP, "cont": unix.SIGCONT,
 
 func injectCommand() *cli.Command {
 	return &cli.Command{
-		Name: "inject", Usage: "hurt something; heal undoes it", UsageText: injectUsage, SkipFlagParsing: true,
+		Name: "inject", Usage: "hurt something; heal undoes it", UsageText: injectUsage, Description: injectDescription, SkipFlagParsing: true,
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
 			if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
 				return cli.ShowSubcommandHelp(c)
 			}
 			if len(args) < 3 {
-				return usage("expected one of\n   %s", injectUsage)
+				return usage("expected one of\n%s", injectUsage)
 			}
 			l, err := open()
 			if err != nil {
@@ -70,7 +70,7 @@ func inject(c *cli.Context, l *lab.Lab, args []string) error {
 	case len(args) == 3 && signals[args[2]] != 0:
 		return l.Signal(c.Context, args[0], args[1], signals[args[2]])
 	}
-	return usage("%q is no fault; expected one of\n   %s", what, injectUsage)
+	return usage("%q is no fault; expected one of\n%s", what, injectUsage)
 }
 
 func injectLink(c *cli.Context, l *lab.Lab, args []string) error {

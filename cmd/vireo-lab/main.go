@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 
@@ -40,41 +41,53 @@ faults did to them is in "vireo-lab heartbeats": gaps, restarts, double runs, da
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	app := &cli.App{
-		Name:                   "vireo-lab",
-		Usage:                  "a KVM fleet on one machine",
-		Description:            description,
-		Version:                version,
-		UseShortOptionHandling: true,
-		HideHelpCommand:        true,
-		ExitErrHandler:         func(*cli.Context, error) {}, // main decides
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return usage("%w", err)
+		Name:            "vireo-lab",
+		Usage:           "a KVM fleet on one machine",
+		Description:     description,
+		Version:         version,
+		HideHelpCommand: true,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		ExitErrHandler:  func(*cli.Context, error) {}, // the end of this function decides
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usage("there is no command %q; vireo-lab --help lists them", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
 			upCommand(), downCommand(), statusCommand(), envCommand(),
 			execCommand(), virshCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(),
-			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(), demoCommand(),
+			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(),
 			hostInitCommand(), receiverCommand(),
 		},
 	}
+	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage("%w", err) }
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError
+		c.HideHelpCommand = true
 	}
-	err := app.RunContext(ctx, os.Args)
+	err := app.RunContext(ctx, args)
 	if err == nil {
-		return
+		return 0
 	}
-	fmt.Fprintln(os.Stderr, "vireo-lab:", err)
+	fmt.Fprintln(stderr, "vireo-lab:", err)
 	var wrong usageError
 	switch {
 	case errors.As(err, &wrong):
-		os.Exit(exitUsage)
+		return exitUsage
 	case ctx.Err() != nil:
-		os.Exit(exitInterrupted)
+		return exitInterrupted
 	default:
-		os.Exit(exitFailed)
+		return exitFailed
 	}
 }
 
