@@ -309,6 +309,10 @@ func TestImportedPast(t *testing.T) {
 	s := newSite(t)
 	_, h1, w1 := s.join("h1")
 	h1.Received(report(w1, 1))
+	// The agent has read the drive already: the past comes after it.
+	h1.Received(&agentv1.AgentMessage{Body: &agentv1.AgentMessage_Readings{Readings: &agentv1.ReadingBatch{BootId: "b1", Id: 1, Readings: []*agentv1.Reading{{
+		Component: "disk:S1", Signal: signal.SmartReportedUncorrectable, Value: proto.Float64(117), Unit: "count", Status: "ok", ObservedAt: timestamppb.New(s.clock.Now()), Seq: 1,
+	}}}}})
 	var past []*managerv1.ImportedReading
 	for day := range 40 {
 		for name, value := range map[string]float64{signal.SmartReallocatedSectors: float64(day * day * 8), signal.SmartPendingSectors: float64(day * 4), signal.SmartReportedUncorrectable: float64(day * 3),
@@ -328,6 +332,13 @@ func TestImportedPast(t *testing.T) {
 	}
 	if c := risk.Msg.Components[0]; c.Score.P30D < 2 || len(c.Reasons) == 0 || !strings.Contains(c.Impact, "root file system") || c.Model == "" {
 		t.Errorf("component %v", c)
+	}
+	var texts []string
+	for _, r := range risk.Msg.Components[0].Reasons {
+		texts = append(texts, r.Text)
+	}
+	if want := "reported uncorrectable errors (187) 0 → 117 in 40 days"; !strings.Contains(strings.Join(texts, "\n"), want) {
+		t.Errorf("the past was not seen in its order: no %q in %q", want, texts)
 	}
 	if res, err = s.client.ImportReadings(s.ctx, connect.NewRequest(req)); err != nil || res.Msg.Kept != 0 {
 		t.Errorf("a second import kept %v, %v", res, err)

@@ -108,14 +108,22 @@ func (c *Core) recall(ctx context.Context, h *host, component string, snapshot [
 			return err
 		}
 	}
-	past, err := c.rd.History(ctx, store.Query{Host: h.Name, Component: component, Since: since})
+	if err := c.shown(ctx, m, h.Name, component, since); err != nil {
+		return err
+	}
+	h.risk.memories[component] = m
+	return nil
+}
+
+// shown shows a memory the readings that were kept since.
+func (c *Core) shown(ctx context.Context, m Memory, host, component string, since time.Time) error {
+	past, err := c.rd.History(ctx, store.Query{Host: host, Component: component, Since: since})
 	if err != nil {
 		return err
 	}
 	for _, r := range past {
 		m.Observe(r)
 	}
-	h.risk.memories[component] = m
 	return nil
 }
 
@@ -300,17 +308,35 @@ func (c *Core) imported(name string, batch []signal.Reading, then func(kept int,
 	if len(batch) != given {
 		return fmt.Errorf("%d of %d readings name a signal that is not in the catalogue, or no component or time: %w", given-len(batch), given, store.ErrInvalid)
 	}
-	kept := 0
+	touched := map[string]bool{}
+	for _, r := range batch {
+		touched[r.Component] = true
+	}
+	kept, rebuilt := 0, map[string]Memory{}
 	c.bg.Go(func(ctx context.Context) error {
 		var err error
-		kept, err = c.rd.Keep(ctx, batch)
-		return err
+		if kept, err = c.rd.Keep(ctx, batch); err != nil || kept == 0 {
+			return err // a second import of the same past changes nothing
+		}
+		// The past must come before what the agent has reported already: a
+		// memory that saw it last would believe that it happened now.
+		for component := range touched {
+			m, err := c.score.Memory(component, nil)
+			if err == nil {
+				err = c.shown(ctx, m, name, component, time.Time{})
+			}
+			if err != nil {
+				return err
+			}
+			rebuilt[component] = m
+		}
+		return nil
 	}, func(now time.Time, err error) {
 		if err == nil && kept > 0 {
-			// A second import of the same past changes nothing. Its readings are
-			// older than the next snapshot would have them: it is taken now.
+			// Snapshots that are stored know nothing of it: new ones are taken now.
 			h.risk.saved = time.Time{}
-			c.observe(h, batch, now)
+			maps.Copy(h.risk.memories, rebuilt)
+			c.rescore(h, touched, now)
 		}
 		then(kept, err)
 	})
