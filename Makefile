@@ -11,7 +11,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr
 DESTDIR  ?=
 
-.PHONY: help deps build proto lint test test-long demo fresh install verify-units model sample clean
+.PHONY: help deps build proto lint test test-long demo bench bench-evacuation fresh install verify-units model sample clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ demo: deps build ## a failing disk empties its host, live in the terminal (KEEP=
 
 fresh: ## make demo and make test in a fresh Debian 12 chroot (as root, needs debootstrap)
 	@.ci/fresh
+
+bench: ## Go benchmarks of all packages
+	$(GO) test -run '^$$' -bench . ./...
+
+bench-evacuation: deps build ## evacuation beside bare concurrent virsh migrate, medians of 5 as JSON
+	@$(GO) run ./test/bench/evacuation
 
 install: build ## install programs, units and configuration into $(DESTDIR)$(PREFIX)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' .ci/install
