@@ -46,3 +46,12 @@ func BenchmarkSnapshot(b *testing.B) {
 		b.SetBytes(int64(len(s.Snapshot())))
 	}
 }
+
+func BenchmarkRisk(b *testing.B) {
+	m := defaultModel(b)
+	s, at := lived(b, "Z300V1RR")
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Risk(s, at)
+	}
+}

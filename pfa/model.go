@@ -43,31 +43,68 @@ func (m *Model) Name() string {
 // rows of features for each component.
 var rooms = sync.Pool{New: func() any { return newInputs() }}
 
-// Score says what the model thinks of a component at a time. The time should
-// not lie before the state's newest reading.
+// Score says what the model thinks of a component at a time, and why. The time
+// should not lie before the state's newest reading.
 func (m *Model) Score(s *State, at time.Time) Verdict {
-	t := timeAxis(at)
+	t := s.axisAt(at)
 	v := Verdict{Component: s.component, Device: s.model, At: at, Hard: s.Hard(), Facts: s.Facts()}
 	if s.some {
 		v.Observed = axisTime(s.latest)
-		t = max(t, s.latest)
 	}
-	switch kind, protocol := s.kind(), s.guessProtocol(); {
-	case kind == "dimm" || kind == "mc":
-		memoryPrior.verdict(&v, s, t)
-	case kind != "disk":
-	case protocol == "NVMe":
-		nvmePrior.verdict(&v, s, t)
-	case protocol == "SCSI":
-		scsiPrior.verdict(&v, s, t)
-	case protocol == "ATA" && s.isFlash():
-		flashPrior.verdict(&v, s, t)
-	case protocol == "ATA" && s.find(ataCounters[cReallocated]) != nil:
+	switch p, trained := s.scoredBy(); {
+	case trained:
 		m.scoreATA(&v, s, t)
-	default:
-		unknownDisk.verdict(&v, s, t)
+	case p != nil:
+		p.verdict(&v, s, t)
 	}
 	return v
+}
+
+// Risk is the risk of Score without what explains it, for looking at many
+// components often; false if there is no model for this kind. It allocates
+// nothing.
+func (m *Model) Risk(s *State, at time.Time) (Risk, bool) {
+	t := s.axisAt(at)
+	p, trained := s.scoredBy()
+	if trained {
+		in := rooms.Get().(*inputs)
+		defer rooms.Put(in)
+		m.ata.extract(s, t, in)
+		return m.ata.score(in).risk(), true
+	}
+	if p == nil {
+		return Risk{}, false
+	}
+	return p.risk(p.logit(s, t)), true
+}
+
+// axisAt is at on the state's axis, not before its newest reading.
+func (s *State) axisAt(at time.Time) Axis {
+	t := timeAxis(at)
+	if s.some {
+		t = max(t, s.latest)
+	}
+	return t
+}
+
+// scoredBy says what scores a component: the trained model, or a prior, or
+// nothing.
+func (s *State) scoredBy() (p *prior, trained bool) {
+	switch kind, protocol := s.kind(), s.guessProtocol(); {
+	case kind == "dimm" || kind == "mc":
+		return memoryPrior, false
+	case kind != "disk":
+		return nil, false
+	case protocol == "NVMe":
+		return nvmePrior, false
+	case protocol == "SCSI":
+		return scsiPrior, false
+	case protocol == "ATA" && s.isFlash():
+		return flashPrior, false
+	case protocol == "ATA" && s.find(ataCounters[cReallocated]) != nil:
+		return nil, true
+	}
+	return unknownDisk, false
 }
 
 func (m *Model) scoreATA(v *Verdict, s *State, t Axis) {

@@ -107,32 +107,49 @@ func (q quantity) of(sr *series, t Axis) float64 {
 	return 0
 }
 
-// verdict scores a state by the prior.
+// add is what a term adds to the logit of a state.
+func (term *priorTerm) add(s *State, t Axis) float64 {
+	sr := s.of(term.signal)
+	if sr == nil {
+		return 0
+	}
+	x := term.of.of(sr, t)
+	if x <= 0 {
+		return 0
+	}
+	return term.fixed + term.scale*math.Log1p(x)
+}
+
+func (p *prior) logit(s *State, t Axis) float64 {
+	z := logit(p.percent / 100)
+	for i := range p.terms {
+		z += p.terms[i].add(s, t)
+	}
+	return z
+}
+
+func (p *prior) risk(z float64) Risk {
+	return linearScore{month: sigmoid(z), lo: sigmoid(z - interval90*priorSpread), hi: sigmoid(z + interval90*priorSpread),
+		week: priorWeek * sigmoid(z), day: priorDay * sigmoid(z)}.risk()
+}
+
+// verdict scores a state by the prior, and says why.
 func (p *prior) verdict(v *Verdict, s *State, t Axis) {
-	base := logit(p.percent / 100)
-	z := base
+	base, z := logit(p.percent/100), p.logit(s, t)
 	byPlace := map[int]float64{}
 	var order []int
-	for _, term := range p.terms {
-		i := trackedIndex[term.signal]
-		sr := s.find(i)
-		if sr == nil {
+	for k := range p.terms {
+		i := trackedIndex[p.terms[k].signal]
+		add := p.terms[k].add(s, t)
+		if add == 0 {
 			continue
 		}
-		x := term.of.of(sr, t)
-		if x <= 0 {
-			continue
-		}
-		add := term.fixed + term.scale*math.Log1p(x)
-		z += add
 		if _, ok := byPlace[i]; !ok {
 			order = append(order, i)
 		}
 		byPlace[i] += add
 	}
-	v.Modelled, v.Grade, v.Model, v.Logit = true, GradePrior, p.name, z
-	v.Risk = linearScore{month: sigmoid(z), lo: sigmoid(z - interval90*priorSpread), hi: sigmoid(z + interval90*priorSpread),
-		week: priorWeek * sigmoid(z), day: priorDay * sigmoid(z)}.risk()
+	v.Modelled, v.Grade, v.Model, v.Logit, v.Risk = true, GradePrior, p.name, z, p.risk(z)
 	v.Reasons = []Reason{{Part: PartBaseline, Contribution: base,
 		Text: fmt.Sprintf("%s: %s %% within 30 days is assumed (%s)", p.name, percentText(p.percent), GradePrior.Words())}}
 	for _, i := range order {

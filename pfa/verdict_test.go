@@ -264,3 +264,25 @@ func TestFailedCollectorIsRemembered(t *testing.T) {
 		t.Errorf("it works again, and still %+v", e)
 	}
 }
+
+func TestRiskIsScoresRisk(t *testing.T) {
+	m := defaultModel(t)
+	full := recorded(t, "Z300V1RR")
+	dying := NewState(signal.DiskComponent(full.Serial))
+	for _, r := range full.Readings("", full.Days[len(full.Days)-1].Date) {
+		dying.Observe(r)
+	}
+	for _, s := range []*State{
+		dying, NewState("disk:X"), NewState("nic:eth0"),
+		state("disk:N", map[string]float64{signal.NVMePercentageUsed: 120, signal.NVMeMediaErrors: 7}),
+		state("disk:S", map[string]float64{signal.SCSIGrownDefects: 9}),
+		state("dimm:0/0/0", map[string]float64{signal.EDACCorrected: 9}),
+	} {
+		at := axisTime(s.latest)
+		v := m.Score(s, at)
+		risk, modelled := m.Risk(s, at)
+		if risk != v.Risk || modelled != v.Modelled {
+			t.Errorf("%s: risk %+v (%v), score's %+v (%v)", s.component, risk, modelled, v.Risk, v.Modelled)
+		}
+	}
+}
