@@ -55,6 +55,11 @@ func (c *Core) sourceCopy(m *move) migration.Copy {
 	case m.begun() && m.row.AbortReason == "":
 		return migration.Copy{} // a lost journal: see gives the move up, and then asks for its void
 	}
+	if m.row.State == migration.Committing && m.row.Before.Persistent && !active(s.Domain) && !s.GetPersistent() {
+		// The definition goes from the source only when the call ends; an agent
+		// that was restarted meanwhile would have to wait to be sure.
+		out.Call = migration.CallEnded
+	}
 	if out.Presence == migration.None {
 		out.Gone = migration.GoneUnexplained
 		if mine && h.BootID == m.row.SourceBoot {

@@ -93,17 +93,25 @@ func (f *Fleet) connsFrom(h *Host) []*conn {
 	return all
 }
 
-// outwait blocks until ctx or the connection ends.
+// outwait blocks until ctx, the connection or the fleet's patience ends.
 func (f *Fleet) outwait(ctx context.Context, op, on string, c *conn) error {
 	timeout := &virt.Error{Op: op, On: on, Kind: virt.KindTimeout, Message: "no answer from libvirtd", Err: context.DeadlineExceeded}
-	if f.noWait {
+	if f.unheard.fails {
 		return timeout
 	}
-	var ended chan struct{}
+	var ended, late chan struct{}
 	if c != nil {
 		ended = c.ended
 	}
+	if f.unheard.patience > 0 {
+		late = make(chan struct{})
+		f.mu.Lock()
+		f.after(f.unheard.patience, func() { close(late) })
+		f.mu.Unlock()
+	}
 	select {
+	case <-late:
+		return timeout
 	case <-ctx.Done():
 		timeout.Err = ctx.Err()
 		return timeout

@@ -31,8 +31,8 @@ var Measured = Timing{
 // Fleet is a set of hosts in one virtual time. All methods may be called from
 // many goroutines; a test that wants a reproducible order uses one.
 type Fleet struct {
-	timing Timing
-	noWait bool
+	timing  Timing
+	unheard unheard
 
 	mu     sync.Mutex // guards all below and everything reachable from it
 	now    time.Duration
@@ -63,13 +63,23 @@ type link struct{ a, b *Host }
 // Option changes a Fleet as it is made.
 type Option func(*Fleet)
 
+// unheard is what becomes of calls that a libvirtd does not answer.
+type unheard struct {
+	fails    bool          // at once
+	patience time.Duration // ends them; 0: only their context does
+}
+
 // WithTiming replaces Measured.
 func WithTiming(t Timing) Option { return func(f *Fleet) { f.timing = t } }
 
 // WithoutWaiting lets calls to a frozen or unreachable libvirtd fail with
 // IsTimeout at once instead of blocking until their context ends: for drivers
 // that have one thread.
-func WithoutWaiting() Option { return func(f *Fleet) { f.noWait = true } }
+func WithoutWaiting() Option { return func(f *Fleet) { f.unheard.fails = true } }
+
+// WithPatience ends calls that a libvirtd does not answer after d of the
+// fleet's time, as the real door does: for callers that set no deadline.
+func WithPatience(d time.Duration) Option { return func(f *Fleet) { f.unheard.patience = d } }
 
 // NewFleet returns a fleet with one host per name, booted, with its libvirtd.
 func NewFleet(names []string, opts ...Option) *Fleet {
