@@ -58,6 +58,47 @@ func TestNamesTaken(t *testing.T) {
 	}
 }
 
+// TestLibvirtRefuses closes the ports of the migration stream on both possible
+// targets: what only libvirt can find out. The guests stay where they run, with
+// their claims, evacuate ends with "some stayed", and explain has libvirt's reason.
+func TestLibvirtRefuses(t *testing.T) {
+	settled(t)
+	there := guestsOn(t, "h1")
+	const closed = "table inet closed { chain input { type filter hook input priority 0; tcp dport 49152-49215 reject with tcp reset; }; }"
+	for _, host := range []string{"h2", "h3"} {
+		if _, err := fleet.Exec(t.Context(), host, "nft", closed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		for _, host := range []string{"h2", "h3"} {
+			if _, err := fleet.Exec(t.Context(), host, "nft", "delete table inet closed"); err != nil {
+				t.Error(err)
+			}
+		}
+		home(t)
+	}()
+	watched(t, func() {
+		out, err := fleet.Vireo(t.Context(), "evacuate", "h1", "--yes", "--reason", "ports are closed")
+		t.Log(out)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 5 {
+			t.Errorf("evacuate ended with %v, want exit code 5", err)
+		}
+	})
+	for _, guest := range there {
+		if host, wrong := runsOnce(t, guest); wrong != "" || host != "h1" {
+			t.Errorf("%s is on %q, want h1: %s", guest, host, wrong)
+		}
+		if wrong := misplaced(t, guest); wrong != "" {
+			t.Error(wrong)
+		}
+		if story := vireo(t, "explain", "domain", guest); !strings.Contains(story, "connect") || !strings.Contains(story, "rolled_back") {
+			t.Errorf("explain does not give libvirt's reason:\n%s", story)
+		}
+	}
+}
+
 // TestBrokenSmartctl: a collector that fails says so, and everything else goes on.
 func TestBrokenSmartctl(t *testing.T) {
 	settled(t)
