@@ -104,7 +104,8 @@ func (o outcome) collected(name string, at time.Time) agent.Collected {
 	case o.err == nil:
 		r.Value = new(1.0)
 	case errors.Is(o.err, ErrAbsent):
-		r.Status, r.Text = signal.Absent, o.err.Error()
+		// It has done its work: there is nothing to read.
+		r.Value, r.Text = new(1.0), o.err.Error()
 	default:
 		r.Status, r.Text = signal.Failed, o.err.Error()
 	}

@@ -69,6 +69,9 @@ func TestRun(t *testing.T) {
 				last := c.Readings[len(c.Readings)-1]
 				name := strings.TrimPrefix(last.Component, "collector:")
 				words[name] = append(words[name], string(last.Status))
+				if (last.Value != nil) != (last.Status == signal.OK) || (name == "none") != (last.Text == ErrAbsent.Error()) {
+					t.Errorf("%s says %v %q", name, last.Value, last.Text)
+				}
 				if last.Signal != signal.CollectorOK {
 					t.Errorf("%s ends with %s", name, last.Signal)
 				}
@@ -83,7 +86,7 @@ func TestRun(t *testing.T) {
 
 		for name, want := range map[string]string{
 			"well":  "ok ok ok ok ok ok ok",
-			"none":  "absent absent absent absent absent absent absent",
+			"none":  "ok ok ok ok ok ok ok",
 			"fails": "failed failed ok ok ok ok ok",
 			// Begun at 0 s and 10 s; ended at 45 s, begun again then, 55 s, 65 s.
 			"hangs": "ok failed ok ok",
