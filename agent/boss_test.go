@@ -68,7 +68,7 @@ func newBoss(w *world, source, target string) *boss {
 func (b *boss) copyOf(host string, side migration.Side) migration.Copy {
 	s := b.w.hosts[host]
 	d := s.last[guest]
-	if s.core == nil || s.session == "" || len(s.reports) == 0 || d == nil && !s.reports[len(s.reports)-1].GetLibvirtd() {
+	if s.core == nil || s.session == "" || len(s.reports) == 0 || s.silent {
 		return migration.Copy{}
 	}
 	if d == nil {
@@ -264,13 +264,16 @@ func (b *boss) surely(host string, o *agentv1.Order) {
 		o.Attempt = b.row.ID
 	}
 	o.Epoch = b.epoch
-	for range 10 {
+	for range 20 {
 		b.w.until("a session with "+host, func() bool { return s.session != "" })
 		o.Session = ""
 		switch r := s.order(o); r.GetOutcome() {
 		case agentv1.Outcome_OUTCOME_DONE:
 			return
 		case agentv1.Outcome_OUTCOME_UNSPECIFIED: // it died
+		case agentv1.Outcome_OUTCOME_FAILED: // its libvirtd is away
+			b.w.pass(10 * time.Second)
+			o.Id += "+"
 		default:
 			b.w.t.Fatalf("%s on %s: %v", kind(o), host, r)
 		}

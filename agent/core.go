@@ -156,9 +156,12 @@ func (c *Core) Opened(w *agentv1.Welcome, now time.Time) error {
 	case w.GetSession() == "":
 		return fmt.Errorf("the manager's welcome names no session")
 	}
-	if err := c.adopt(w.GetGeneration(), w.GetTerm()); err != nil {
+	if err := c.older(w.GetGeneration(), w.GetTerm()); err != nil {
 		return err
 	}
+	// A journal that can't be written refuses orders; it does not keep the host
+	// from saying what is true.
+	_ = c.adopt(w.GetGeneration(), w.GetTerm())
 	c.link.session = w.GetSession()
 	if d := w.GetReportInterval().AsDuration(); d > 0 {
 		c.link.interval = d
@@ -185,20 +188,32 @@ func (c *Core) Closed(now time.Time) {
 	}
 }
 
-// adopt journals a generation and term that are newer than the known ones; an
-// error says that they are older.
-func (c *Core) adopt(generation, term uint64) error {
-	h := c.host
+// older says that a manager of this generation and term has been replaced.
+func (c *Core) older(generation, term uint64) error {
 	switch {
-	case generation < h.Generation:
-		return fmt.Errorf("generation %d is older than %d", generation, h.Generation)
-	case generation == h.Generation && term < h.Term:
-		return fmt.Errorf("term %d is older than %d", term, h.Term)
-	case generation == h.Generation && term == h.Term:
+	case generation < c.host.Generation:
+		return fmt.Errorf("generation %d is older than %d", generation, c.host.Generation)
+	case generation == c.host.Generation && term < c.host.Term:
+		return fmt.Errorf("term %d is older than %d", term, c.host.Term)
+	}
+	return nil
+}
+
+// adopt journals a generation and term that are newer than the known ones; an
+// error says that they are older, or that the journal can't be written.
+func (c *Core) adopt(generation, term uint64) error {
+	if err := c.older(generation, term); err != nil {
+		return err
+	}
+	h := c.host
+	h.Generation, h.Term = generation, term
+	if h == c.host {
 		return nil
 	}
-	h.Generation, h.Term = generation, term
-	return c.setHost(h)
+	if err := c.setHost(h); err != nil {
+		return fmt.Errorf("the journal can't be written: %w", err)
+	}
+	return nil
 }
 
 func (c *Core) setHost(h journal.Host) error {

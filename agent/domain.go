@@ -124,10 +124,10 @@ func (c *Core) learn(d *domain, change func(*journal.Domain)) {
 
 func (c *Core) write(d *domain) {
 	err := c.Journal.SetDomain(d.Domain)
-	d.unwritten = err != nil
-	if err != nil {
+	if err != nil && !d.unwritten {
 		c.Log.Error("journal not written", "domain", d.UUID, "error", err)
 	}
+	d.unwritten = err != nil
 }
 
 // look asks libvirt for one domain; what it shows is said to the manager.

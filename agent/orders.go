@@ -87,10 +87,9 @@ func (c *Core) stale(o *agentv1.Order) string {
 		return fmt.Sprintf("the order is for boot %s, this is boot %s", o.GetBootId(), c.host.BootID)
 	case o.GetSession() != c.link.session || c.link.session == "":
 		return fmt.Sprintf("the order is of session %s, not of this one", o.GetSession())
-	case o.GetGeneration() < c.host.Generation:
-		return fmt.Sprintf("generation %d is older than %d", o.GetGeneration(), c.host.Generation)
-	case o.GetGeneration() == c.host.Generation && o.GetTerm() < c.host.Term:
-		return fmt.Sprintf("term %d is older than %d", o.GetTerm(), c.host.Term)
+	}
+	if err := c.older(o.GetGeneration(), o.GetTerm()); err != nil {
+		return err.Error()
 	}
 	return ""
 }

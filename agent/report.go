@@ -118,7 +118,8 @@ func (c *Core) report() *agentv1.Report {
 		r.Facts = c.facts()
 	}
 	if c.reports.failed != nil {
-		r.LibvirtdError = c.reports.failed.Error()
+		// It answers no Ask: what was asked for is what libvirt shows.
+		r.Asked, r.LibvirtdError = 0, c.reports.failed.Error()
 		return r
 	}
 	for _, d := range c.each() {

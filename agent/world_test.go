@@ -73,6 +73,7 @@ type station struct {
 	reports []*agentv1.Report
 	session string
 	term    uint64
+	silent  bool // libvirtd did not answer for the last report
 
 	// writes counts journal writes; dieAt kills the agent at that write, right
 	// after it or, with dieBefore, instead of it.
@@ -98,7 +99,7 @@ func newWorld(t *testing.T, names ...string) *world {
 			s.kill()
 		}
 		if t.Failed() || testing.Verbose() {
-			for _, line := range w.trace[max(0, len(w.trace)-80):] {
+			for _, line := range w.trace[max(0, len(w.trace)-120):] {
 				t.Log(line)
 			}
 		}
@@ -205,11 +206,17 @@ func (w *world) settle() {
 	}
 }
 
-// check holds the first invariant.
+// check holds the first invariant, and that nobody wakes old memory over newer
+// disks.
 func (w *world) check() {
 	w.t.Helper()
 	if on := w.fleet.RunningOn(guest); len(on) > 1 {
 		w.t.Fatalf("at %s the guest runs on %s", w.fleet.Now(), strings.Join(on, " and "))
+	}
+	for _, g := range w.fleet.Guests() {
+		if g.Revived {
+			w.t.Fatalf("at %s %s runs memory that is older than its disks", w.fleet.Now(), g.Host)
+		}
 	}
 }
 
@@ -301,6 +308,7 @@ func (s *station) open(term uint64) {
 		s.w.t.Fatalf("%s: no agent", s.name)
 	}
 	s.term = term
+	s.last, s.reports = map[string]*agentv1.Domain{}, nil
 	s.session = fmt.Sprintf("s-%s-%d-%d", s.name, term, s.life)
 	s.do(func() {
 		if err := s.core.Opened(&agentv1.Welcome{
@@ -327,7 +335,8 @@ func (s *station) Send(m *agentv1.AgentMessage) {
 		s.results[b.Result.GetOrder()] = b.Result
 	case *agentv1.AgentMessage_Report:
 		s.reports = append(s.reports, b.Report)
-		if b.Report.GetLibvirtd() {
+		s.silent = !b.Report.GetLibvirtd()
+		if !s.silent {
 			for _, d := range b.Report.GetDomains() {
 				s.last[d.GetUuid()] = d
 			}
