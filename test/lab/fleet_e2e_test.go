@@ -276,7 +276,7 @@ func replay(t *testing.T, l *lab.Lab) {
 	if strings.Count(said.String(), "\n") != 2 {
 		t.Errorf("it said %q, want the days -2 and 0", said.String())
 	}
-	const smartctl = "/run/vireo-lab/hosts/h1/smart/smartctl"
+	const smartctl = "/run/vireo-lab/hosts/h1/disk/smart/smartctl"
 	if out := exec(t, l, "h1", smartctl, "--json", "--all", "/dev/sda"); !strings.Contains(out, `"serial_number": "LAB0001"`) {
 		t.Errorf("h1's smartctl says %s", out)
 	}

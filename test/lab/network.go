@@ -63,7 +63,11 @@ func checkNetworkFree(machines []string) error {
 
 // makeNamespaces makes the named network namespaces.
 func makeNamespaces(made *madeLog, machines []string) error {
-	if under, err := mountsUnder("/run/netns"); err == nil && len(under) == 0 {
+	under, err := mountsUnder("/run/netns")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat("/run/netns"); errors.Is(err, os.ErrNotExist) || len(under) == 0 {
 		if err := made.add(thing{Kind: kindNetnsDir}); err != nil {
 			return err
 		}

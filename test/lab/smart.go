@@ -26,7 +26,8 @@ type roots struct {
 
 func rootsOf(host string) roots {
 	dir := machineDir(host)
-	return roots{Smartctl: filepath.Join(dir, "smart", "smartctl"), Sys: filepath.Join(dir, "sys"), Kmsg: filepath.Join(dir, "kmsg"), Mounts: filepath.Join(dir, "mountinfo")}
+	// On the host's disk, because a program under /run may not be run on many machines.
+	return roots{Smartctl: filepath.Join(dir, "disk", "smart", "smartctl"), Sys: filepath.Join(dir, "sys"), Kmsg: filepath.Join(dir, "kmsg"), Mounts: filepath.Join(dir, "mountinfo")}
 }
 
 // smartctlScript stands in for smartctl: it prints what lies beside it.

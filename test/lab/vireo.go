@@ -25,9 +25,9 @@ const (
 	managerSocket = "/run/vireo-manager/manager.sock"
 )
 
-// Exports are the settings of a shell whose vireo talks to this lab, as NAME=VALUE.
+// Exports are the settings of a shell whose vireo talks to this lab, as NAME=VALUE in the shell's own quoting.
 func (l *Lab) Exports() []string {
-	out := []string{"PATH=" + l.Options.Bin + ":$PATH"}
+	out := []string{"PATH='" + strings.ReplaceAll(l.Options.Bin, "'", `'\''`) + `':"$PATH"`}
 	if !l.Options.NoVireo {
 		out = append(out, "VIREO_MANAGER="+ManagerURL, "VIREO_CONFIG="+OperatorConfig())
 	}

@@ -28,7 +28,7 @@ func TestTheConfigurationIsReadAsMeant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Manager != "https://manager:7443" || a.Smartctl != "/run/vireo-lab/hosts/h2/smart/smartctl" || a.Roots.Proc != "/proc" || a.Roots.Mounts != "/run/vireo-lab/hosts/h2/mountinfo" {
+	if a.Manager != "https://manager:7443" || a.Smartctl != "/run/vireo-lab/hosts/h2/disk/smart/smartctl" || a.Roots.Proc != "/proc" || a.Roots.Mounts != "/run/vireo-lab/hosts/h2/mountinfo" {
 		t.Errorf("agent.toml was read as %+v", a)
 	}
 	c, err := configs.LoadCLI(write("cli.toml", cliTOML()))
