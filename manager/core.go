@@ -178,6 +178,7 @@ func (c *Core) Start(now time.Time) {
 // Stop writes what has not been written.
 func (c *Core) Stop(now time.Time) {
 	if c.fatal == nil {
+		c.pace.flushed = time.Time{}
 		c.flush(now)
 	}
 }

@@ -375,3 +375,34 @@ func TestLostJournal(t *testing.T) {
 		t.Errorf("a copy stays on %s", row.Target)
 	}
 }
+
+// TestFullDisk: with no room nothing is granted, nothing begins and nothing is
+// lost; with room everything goes on by itself.
+func TestFullDisk(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.until("g1 is complete", 20*time.Second, func() bool { return w.hosts["h1"].domains["uuid-g1"].progress == 4 })
+	w.store.full = true
+	w.guest("h3", "new", 128)
+	w.pass(10 * time.Second)
+	if row := w.row("g1"); row.State == migration.Committing || w.where("g1") != "" {
+		t.Errorf("%s, runs on %q, and nothing could be written", row.State, w.where("g1"))
+	}
+	if w.claim("new").Epoch != 0 {
+		t.Error("a claim that is not stored")
+	}
+	if _, err := w.core.evacuate(w.now, "h2", "alice", ""); err == nil {
+		t.Error("an evacuation that is not stored")
+	}
+	if !w.core.book.full {
+		t.Error("the manager does not say so")
+	}
+	w.store.full = false
+	w.until("h1 is drained", time.Minute, func() bool { return w.state("h1") == store.Drained })
+	if w.claim("new").Holder != "h3" {
+		t.Errorf("claim %+v", w.claim("new"))
+	}
+	if w.core.book.full {
+		t.Error("the manager still says that its disk is full")
+	}
+}

@@ -97,13 +97,13 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 
 // Run works until ctx ends or the store has been taken over by another manager.
 func (m *Manager) Run(ctx context.Context) error {
-	defer close(m.ended)
-	ticks, stop := m.clock.Tick(tick)
-	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer close(m.ended) // the worker may be waiting to be heard
 	wctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	ticks, stop := m.clock.Tick(tick)
+	defer stop()
 	wg.Go(func() { m.work.run(wctx, m.post) })
 	m.core.Start(m.clock.Now())
 	for {

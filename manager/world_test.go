@@ -52,12 +52,16 @@ type faultyStore struct {
 	updates int
 	crashAt int  // the manager dies at this update; 0: never
 	after   bool // once it is durable, not before
+	full    bool // the disk
 }
 
 type crash struct{}
 
 func (s *faultyStore) Update(ctx context.Context, f func(tx store.Tx) error) error {
 	s.updates++
+	if s.full {
+		return fmt.Errorf("a test: %w", store.ErrFull)
+	}
 	if s.updates == s.crashAt && !s.after {
 		panic(crash{})
 	}
