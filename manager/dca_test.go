@@ -238,3 +238,27 @@ func TestReadingsThatTheCatalogueDoesNotKnowAreDropped(t *testing.T) {
 		t.Errorf("%d dropped", w.core.book.dropped)
 	}
 }
+
+// TestMemorySurvivesARestart: a new manager scores as the old one did, from the
+// snapshot and from the readings since.
+func TestMemorySurvivesARestart(t *testing.T) {
+	w := fleet(t)
+	w.score.threats["h1"] = []decide.Threat{{Component: "disk:S1", Impact: "holds a disk of uuid-g1"}}
+	w.core.hosts["h1"].Facts.Dependencies = []store.Dependency{{Component: "disk:S1", Kind: "domain", Name: "uuid-g1"}}
+	w.read("h1", 3)
+	if w.core.hosts["h1"].risk.now.Threats[0].Impact != "holds a disk of g1" {
+		t.Errorf("impact %q", w.core.hosts["h1"].risk.now.Threats[0].Impact)
+	}
+	if w.state("h1") != store.Watch {
+		t.Fatalf("h1 is %s", w.state("h1"))
+	}
+	w.restart()
+	h := w.core.hosts["h1"]
+	if h.risk.memories["disk:S1"] == nil || h.Risk.P30d != 3 || h.State != store.Watch {
+		t.Errorf("after a restart: %d memories, risk %g, %s", len(h.risk.memories), h.Risk.P30d, h.State)
+	}
+	w.pass(5 * time.Second)
+	if n := len(w.decisions("h1")); n != 1 {
+		t.Errorf("%d decisions about one score", n)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
@@ -244,12 +245,33 @@ func (c *Core) assess(h *host, now time.Time) {
 		components[i] = h.risk.memories[n]
 	}
 	h.risk.now = c.score.Assess(h.Name, components, h.Facts.Dependencies, now)
+	c.nameGuests(h)
 	h.risk.stale = false
 	risk := storeRisk(h.risk.now.Host)
 	if risk.P30d != h.Risk.P30d || risk.Hard != h.Risk.Hard {
 		h.dirty = true
 	}
 	h.Risk = risk
+}
+
+// nameGuests puts the names that people know in the place of UUIDs.
+func (c *Core) nameGuests(h *host) {
+	var pairs []string
+	for _, d := range h.Facts.Dependencies {
+		if d.Kind == "domain" {
+			pairs = append(pairs, d.Name, c.domainName(d.Name))
+		}
+	}
+	if pairs == nil {
+		return
+	}
+	names := strings.NewReplacer(pairs...)
+	for i := range h.risk.now.Components {
+		h.risk.now.Components[i].Impact = names.Replace(h.risk.now.Components[i].Impact)
+	}
+	for i := range h.risk.now.Threats {
+		h.risk.now.Threats[i].Impact = names.Replace(h.risk.now.Threats[i].Impact)
+	}
 }
 
 // saveRisks keeps scores that changed, and now and then the model's memory.
