@@ -243,8 +243,8 @@ func TestReadingsThatTheCatalogueDoesNotKnowAreDropped(t *testing.T) {
 // snapshot and from the readings since.
 func TestMemorySurvivesARestart(t *testing.T) {
 	w := fleet(t)
-	w.score.threats["h1"] = []decide.Threat{{Component: "disk:S1", Impact: "holds a disk of uuid-g1"}}
-	w.core.hosts["h1"].Facts.Dependencies = []store.Dependency{{Component: "disk:S1", Kind: "domain", Name: "uuid-g1"}}
+	w.score.threats["h1"] = []decide.Threat{{Component: "disk:S2", Impact: "holds a disk of uuid-g1"}}
+	w.core.hosts["h1"].Facts.Dependencies = []store.Dependency{{Component: "disk:S2", Kind: "domain", Name: "uuid-g1"}}
 	w.read("h1", 3)
 	if w.core.hosts["h1"].risk.now.Threats[0].Impact != "holds a disk of g1" {
 		t.Errorf("impact %q", w.core.hosts["h1"].risk.now.Threats[0].Impact)
