@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,9 +52,9 @@ func TestHungFileSystem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &ground{}
 		thaw := make(chan struct{})
-		asked := 0
+		var asked atomic.Int32
 		hang := func() bool {
-			asked++
+			asked.Add(1)
 			<-thaw
 			return true
 		}
@@ -63,8 +64,8 @@ func TestHungFileSystem(t *testing.T) {
 				t.Error("an answer from a file system that hangs")
 			}
 		}
-		if d := time.Since(began); d != pathWait || asked != 1 {
-			t.Errorf("waited %s and asked %d times, want %s once", d, asked, pathWait)
+		if d := time.Since(began); d != pathWait || asked.Load() != 1 {
+			t.Errorf("waited %s and asked %d times, want %s once", d, asked.Load(), pathWait)
 		}
 		close(thaw)
 		synctest.Wait()
