@@ -49,6 +49,10 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 	if err != nil {
 		return err
 	}
+	tlb, err := newFlusher()
+	if err != nil {
+		return err
+	}
 	dirt, err := newDirt(dirtyMiB, rate)
 	if err != nil {
 		return err
@@ -65,6 +69,7 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 	var wrong uint64
 	next := monotonic()
 	for {
+		tlb.flush()
 		beat.Counter++
 		wrong += mem.check()
 		beat.PatternErrors = wrong + dirt.wrong

@@ -74,6 +74,30 @@ type dirt struct {
 	wrong   uint64 // pages that did not hold what was written to them
 }
 
+// flusher makes the guest forget its TLB. An idle guest needs that too: its one
+// process and the kernel reload CR3 so rarely that what they write after the
+// migration's last look at the dirty bitmap can be lost (see dirt), and guests
+// have panicked a second after a move that libvirt called a success.
+type flusher struct{ region []byte }
+
+func newFlusher() (flusher, error) {
+	region, err := anonymous(batch*pageSize>>20 + 1)
+	if err != nil {
+		return flusher{}, err
+	}
+	region = region[:batch*pageSize]
+	for off := 0; off < len(region); off += pageSize {
+		region[off] = 1 // only the protection of pages that are there is flushed
+	}
+	return flusher{region}, nil
+}
+
+func (f flusher) flush() {
+	// Failing to change the protection of one's own mapping is not possible here.
+	_ = unix.Mprotect(f.region, unix.PROT_READ)
+	_ = unix.Mprotect(f.region, unix.PROT_READ|unix.PROT_WRITE)
+}
+
 // batch is the number of pages per flush: above the 33 up to which Linux flushes page by page.
 const batch = 64
 
