@@ -217,6 +217,11 @@ func (c *Core) finish(m *move, state migration.State, why string, now time.Time)
 	c.close(m, now)
 }
 
+// millis is a downtime in words.
+func millis(d time.Duration) string {
+	return fmt.Sprintf("%d ms", d.Round(time.Millisecond).Milliseconds())
+}
+
 // close forgets an ended row and lets what waited for it go on.
 func (c *Core) close(m *move, now time.Time) {
 	delete(c.moves, m.row.ID)
@@ -226,8 +231,7 @@ func (c *Core) close(m *move, now time.Time) {
 	kind, severity := "migration.done", store.Info
 	text := fmt.Sprintf("%s → %s in %s", m.row.Source, m.row.Target, m.row.Ended.Sub(cmp.Or(m.row.Started, m.row.Planned)).Round(time.Millisecond))
 	if d := m.row.Downtime; d.Total > 0 {
-		text += fmt.Sprintf(", downtime %s (switch %s, source's exit %s, hand-over %s)", d.Total.Round(100*time.Microsecond),
-			d.Switch.Round(100*time.Microsecond), d.SourceExit.Round(100*time.Microsecond), d.Handover.Round(100*time.Microsecond))
+		text += fmt.Sprintf(", down for %s (switch %s, source's exit %s, hand-over %s)", millis(d.Total), millis(d.Switch), millis(d.SourceExit), millis(d.Handover))
 	}
 	if m.row.State != migration.Done {
 		kind, severity = "migration."+string(m.row.State), store.Warning
@@ -267,18 +271,18 @@ func (c *Core) fill(now time.Time) {
 			continue
 		}
 		if all >= c.pol.Cluster {
-			m.waiting = fmt.Sprintf("%d moves run in the cluster", all)
+			m.waiting = fmt.Sprintf("waits for a slot: %s in the whole cluster now", plural(all, "move"))
 			continue
 		}
 		if perSource[m.row.Source] >= c.pol.PerSource {
-			m.waiting = fmt.Sprintf("%d moves leave %s", perSource[m.row.Source], m.row.Source)
+			m.waiting = fmt.Sprintf("waits for a slot: %s from %s now", plural(perSource[m.row.Source], "move"), m.row.Source)
 			continue
 		}
 		if !c.retarget(m, now) {
 			continue
 		}
 		if perTarget[m.row.Target] >= c.pol.PerTarget {
-			m.waiting = fmt.Sprintf("%d moves arrive at %s", perTarget[m.row.Target], m.row.Target)
+			m.waiting = fmt.Sprintf("waits for a slot: %s to %s now", plural(perTarget[m.row.Target], "move"), m.row.Target)
 			continue
 		}
 		if c.begin(m, now) {

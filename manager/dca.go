@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vireo-kvm/vireo/manager/decide"
@@ -166,7 +167,7 @@ func (c *Core) record(s decide.Snapshot, d decide.Decision, domains []string, by
 	if old != nil {
 		was = old.Decision
 		was.Status, was.ResolvedAt = store.Superseded, now
-		was.Resolution = cmp.Or(was.Resolution, "by "+n.ID)
+		was.Resolution = cmp.Or(was.Resolution, "superseded by "+n.ID)
 	}
 	h := c.hosts[d.Host]
 	host := h.Host
@@ -182,7 +183,11 @@ func (c *Core) record(s decide.Snapshot, d decide.Decision, domains []string, by
 	if d.Kind == decide.KindEvacuate || d.Kind == decide.KindMoveDomains {
 		severity = store.Warning
 	}
-	event := store.Event{At: now, Kind: "decision." + string(d.Kind), Severity: severity, Host: d.Host, Decision: n.ID, Who: by, Text: string(n.Status) + ": " + d.Summary}
+	text := string(n.Status) + ": " + d.Summary
+	if by != "" { // the summary begins with who it was, which the event says already
+		text = strings.TrimSuffix(string(n.Status)+": "+reason, ": ")
+	}
+	event := store.Event{At: now, Kind: "decision." + string(d.Kind), Severity: severity, Host: d.Host, Decision: n.ID, Who: by, Text: text}
 	err = c.update("deciding about "+d.Host, func(tx store.Tx) error {
 		if err := tx.PutDecision(n.Decision); err != nil {
 			return err

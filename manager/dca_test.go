@@ -198,7 +198,7 @@ func TestManyHostsTurnBadTogether(t *testing.T) {
 func TestThreatMovesOneDomain(t *testing.T) {
 	w := fleet(t)
 	w.score.threats["h1"] = []decide.Threat{{Component: "disk:S1", Risk: decide.Risk{P30d: 60, Reasons: []decide.Reason{{Signal: "smart_5_raw", Text: "bad", Weight: 1}}},
-		Domains: []string{"uuid-g2"}, Impact: "disk:S1 holds disks of g2"}}
+		Domains: []string{"uuid-g2"}, Impact: "holds disks of g2"}}
 	w.read("h1", 0.3)
 	w.until("g2 has left", time.Minute, func() bool { return w.where("g2") != "" && w.where("g2") != "h1" })
 	w.until("the decision is done", time.Minute, func() bool {

@@ -34,7 +34,7 @@ func (m *Manager) CreateToken(ctx context.Context, req *connect.Request[managerv
 	var refused error
 	err := m.do(ctx, func(now time.Time) {
 		if h := m.core.hosts[host]; h != nil && h.Revoked.IsZero() && !req.Msg.GetReplace() {
-			refused = apierr.New(apierr.Policy, "%s is enrolled since %s; a token that lets another machine take its place needs replace", host, h.Enrolled.UTC().Format(time.RFC3339))
+			refused = apierr.New(apierr.Policy, "%s is enrolled since %s; a token that lets another machine take its place must say so (--replace)", host, h.Enrolled.UTC().Format(time.RFC3339))
 			return
 		}
 		t := store.Token{

@@ -402,3 +402,51 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownHostIsNoEmptyList: a filter by a host that is not there is a
+// mistake, and says so.
+func TestUnknownHostIsNoEmptyList(t *testing.T) {
+	s := newSite(t)
+	_, h1, w1 := s.join("h1")
+	h1.Received(report(w1, 1))
+	lists := map[string]func(host string) error{
+		"domains": func(host string) error {
+			_, err := s.client.ListDomains(s.ctx, connect.NewRequest(&managerv1.ListDomainsRequest{Host: host}))
+			return err
+		},
+		"claims": func(host string) error {
+			_, err := s.client.ListClaims(s.ctx, connect.NewRequest(&managerv1.ListClaimsRequest{Host: host}))
+			return err
+		},
+		"risk": func(host string) error {
+			_, err := s.client.ListRisk(s.ctx, connect.NewRequest(&managerv1.ListRiskRequest{Host: host}))
+			return err
+		},
+		"migrations": func(host string) error {
+			_, err := s.client.ListMigrations(s.ctx, connect.NewRequest(&managerv1.ListMigrationsRequest{Host: host}))
+			return err
+		},
+		"decisions": func(host string) error {
+			_, err := s.client.ListDecisions(s.ctx, connect.NewRequest(&managerv1.ListDecisionsRequest{Host: host}))
+			return err
+		},
+		"events": func(host string) error {
+			stream, err := s.client.WatchEvents(s.ctx, connect.NewRequest(&managerv1.WatchEventsRequest{Host: host, Last: 1}))
+			if err != nil {
+				return err
+			}
+			defer stream.Close()
+			for stream.Receive() {
+			}
+			return stream.Err()
+		},
+	}
+	for name, list := range lists {
+		if err := list("h1"); err != nil {
+			t.Errorf("%s of h1: %v", name, err)
+		}
+		if err := list("h7"); err == nil || !strings.Contains(err.Error(), "no host h7") {
+			t.Errorf("%s of a host that is not there: %v", name, err)
+		}
+	}
+}

@@ -132,7 +132,10 @@ func (c *Core) giveBack(now time.Time, name, who, reason string) error {
 	s := c.snapshot(now, view{byHand: true})
 	d := decide.Decision{
 		Host: name, Kind: decide.KindEvacuate, Status: decide.Rejected, State: state, Risk: h.risk.now.Host,
-		Cause: decide.Cause(h.risk.now.Host, h.risk.hold.Level), Summary: "returned by " + who + ": " + reason,
+		Cause: decide.Cause(h.risk.now.Host, h.risk.hold.Level), Summary: "returned by " + who,
+	}
+	if reason != "" {
+		d.Summary += ": " + reason
 	}
 	if h.risk.hold.Level < decide.LevelEvacuate {
 		d.Kind = decide.KindHealthy

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +83,22 @@ func (m *Manager) GetHost(ctx context.Context, req *connect.Request[managerv1.Ge
 	return connect.NewResponse(res), err
 }
 
+// onlyHost refuses a filter by a host that nobody knows: an empty list would
+// look like an answer. "" filters nothing.
+func (m *Manager) onlyHost(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	known := false
+	if err := m.do(ctx, func(time.Time) { known = m.core.hosts[name] != nil }); err != nil {
+		return err
+	}
+	if !known {
+		return apierr.New(apierr.NotFound, "no host %s", name)
+	}
+	return nil
+}
+
 func (c *Core) hostAndDomains(name string) (*managerv1.Host, []*managerv1.DomainRow) {
 	h := c.hosts[name]
 	if h == nil {
@@ -105,6 +122,9 @@ func (m *Manager) events(ctx context.Context, f store.EventFilter) ([]*managerv1
 
 // ListDomains implements the service.
 func (m *Manager) ListDomains(ctx context.Context, req *connect.Request[managerv1.ListDomainsRequest]) (*connect.Response[managerv1.ListDomainsResponse], error) {
+	if err := m.onlyHost(ctx, req.Msg.GetHost()); err != nil {
+		return nil, err
+	}
 	res := &managerv1.ListDomainsResponse{}
 	err := m.do(ctx, func(time.Time) {
 		res.Domains = m.core.presentDomains(func(host, _, _ string) bool { return req.Msg.GetHost() == "" || host == req.Msg.GetHost() })
@@ -114,6 +134,9 @@ func (m *Manager) ListDomains(ctx context.Context, req *connect.Request[managerv
 
 // ListClaims implements the service.
 func (m *Manager) ListClaims(ctx context.Context, req *connect.Request[managerv1.ListClaimsRequest]) (*connect.Response[managerv1.ListClaimsResponse], error) {
+	if err := m.onlyHost(ctx, req.Msg.GetHost()); err != nil {
+		return nil, err
+	}
 	res := &managerv1.ListClaimsResponse{}
 	err := m.do(ctx, func(time.Time) {
 		for _, cl := range m.core.claims {
@@ -130,6 +153,9 @@ func (m *Manager) ListClaims(ctx context.Context, req *connect.Request[managerv1
 
 // ListRisk implements the service: components, the riskiest first.
 func (m *Manager) ListRisk(ctx context.Context, req *connect.Request[managerv1.ListRiskRequest]) (*connect.Response[managerv1.ListRiskResponse], error) {
+	if err := m.onlyHost(ctx, req.Msg.GetHost()); err != nil {
+		return nil, err
+	}
 	res := &managerv1.ListRiskResponse{}
 	err := m.do(ctx, func(time.Time) {
 		for _, h := range m.core.sortedHosts() {
@@ -150,6 +176,9 @@ func (m *Manager) ListRisk(ctx context.Context, req *connect.Request[managerv1.L
 // ListMigrations implements the service: newest first.
 func (m *Manager) ListMigrations(ctx context.Context, req *connect.Request[managerv1.ListMigrationsRequest]) (*connect.Response[managerv1.ListMigrationsResponse], error) {
 	q := req.Msg
+	if err := m.onlyHost(ctx, q.GetHost()); err != nil {
+		return nil, err
+	}
 	f := store.MigrationFilter{Open: q.GetOpenOnly(), Host: q.GetHost(), Limit: int(cmp.Or(q.GetLimit(), defaultLimit))}
 	var err error
 	if f.Domain, err = m.domainID(ctx, q.GetDomain()); err != nil {
@@ -216,6 +245,9 @@ func (m *Manager) migration(ctx context.Context, id string) (*managerv1.Migratio
 
 // ListDecisions implements the service: newest first.
 func (m *Manager) ListDecisions(ctx context.Context, req *connect.Request[managerv1.ListDecisionsRequest]) (*connect.Response[managerv1.ListDecisionsResponse], error) {
+	if err := m.onlyHost(ctx, req.Msg.GetHost()); err != nil {
+		return nil, err
+	}
 	limit := int(cmp.Or(req.Msg.GetLimit(), defaultLimit))
 	f := store.DecisionFilter{Host: req.Msg.GetHost(), Limit: limit}
 	if req.Msg.GetWaitingOnly() {
@@ -268,6 +300,9 @@ func (m *Manager) WatchEvents(ctx context.Context, req *connect.Request[managerv
 			f.After = e.GetId()
 		}
 		if !q.GetFollow() {
+			if len(es) == 0 {
+				return m.onlyHost(ctx, q.GetHost()) // one that never enrolled may have events, of its token
+			}
 			return nil
 		}
 		if len(es) > 0 || f.After > 0 {
@@ -321,7 +356,7 @@ func (m *Manager) domainID(ctx context.Context, name string) (string, error) {
 	case len(found) == 0:
 		return "", apierr.New(apierr.NotFound, "no domain %s", name)
 	case len(found) > 1:
-		return "", apierr.New(apierr.Input, "several domains are called %s: use one of the UUIDs %v", name, found)
+		return "", apierr.New(apierr.Input, "several domains are called %s: use one of the UUIDs %s", name, strings.Join(found, ", "))
 	}
 	return found[0], nil
 }

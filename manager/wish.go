@@ -122,7 +122,7 @@ func (c *Core) planRows(d *standing, rows []migration.Row, now time.Time) bool {
 	d.Decision = next
 	for _, r := range rows {
 		c.addMove(r)
-		c.event(now, store.Event{Kind: "migration.planned", Host: r.Source, Domain: r.Domain, Migration: r.ID, Decision: d.ID, Text: fmt.Sprintf("%s → %s", r.Source, r.Target)})
+		c.event(now, store.Event{Kind: "migration.planned", Host: r.Source, Domain: r.Domain, Migration: r.ID, Decision: d.ID, Text: fmt.Sprintf("%s → %s, because: %s", r.Source, r.Target, r.Reason)})
 	}
 	c.fill(now)
 	return true
@@ -146,7 +146,7 @@ func (c *Core) concluded(d *standing, stay map[string]string, now time.Time) {
 		slices.Sort(names)
 		outcome = plural(len(stay), "guest") + " stayed: " + strings.Join(names, " | ")
 	}
-	if next.ResolvedBy == "" {
+	if next.ResolvedBy == "" || next.Resolution == "" {
 		next.Resolution = outcome
 	} else {
 		next.Resolution = strings.TrimSuffix(next.Resolution, "; "+outcome) + "; " + outcome

@@ -95,7 +95,7 @@ func (s *State) Facts() []Fact {
 func quantityText(v float64, unit string) string {
 	switch unit {
 	case signal.Ratio:
-		return percentText(100*v) + " %"
+		return Percent(100 * v)
 	case signal.Percent:
 		return number(v) + " %"
 	case signal.Celsius:
@@ -114,7 +114,7 @@ func bytesText(v float64) string {
 		name string
 	}{{1 << 40, "TiB"}, {1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
 		if v >= u.size {
-			return percentText(v/u.size) + " " + u.name
+			return digits(v/u.size) + " " + u.name
 		}
 	}
 	return number(v) + " B"

@@ -45,7 +45,7 @@ type ComponentEffect struct {
 	Verdict Verdict  `json:"verdict"`
 	Effect  Effect   `json:"effect"`
 	Domains []string `json:"domains,omitempty"` // the domains harmed, when Effect is EffectDomains
-	Text    string   `json:"text"`
+	Text    string   `json:"text"`              // what it means, said of the component: "holds the root file system"
 }
 
 // HostVerdict is what the components' verdicts mean for a host.
@@ -91,9 +91,9 @@ func HostRisk(components []Verdict, needs Dependencies, at time.Time) HostVerdic
 		case v.Observed.IsZero():
 			out.Notes = append(out.Notes, fmt.Sprintf("%s: nothing read yet", v.Component))
 		case part.Effect == EffectUnknown:
-			out.Notes = append(out.Notes, part.Text)
+			out.Notes = append(out.Notes, v.Component+": "+part.Text)
 		case part.Effect == EffectNone && (v.Risk.Month.Percent >= notable || len(v.Hard) > 0):
-			out.Notes = append(out.Notes, part.Text)
+			out.Notes = append(out.Notes, v.Component+": "+part.Text)
 		}
 	}
 	if len(unmodelled) > 0 {
@@ -120,49 +120,54 @@ func effectOf(v Verdict, needs Dependencies) ComponentEffect {
 	kind, _, _ := strings.Cut(v.Component, ":")
 	if kind == "collector" {
 		out.Effect = EffectNone
-		out.Text = v.Component + ": what it reads is missing"
+		out.Text = "what it reads is missing"
 		if len(v.Hard) > 0 {
 			out.Text += "; " + v.Hard[0].Text
 		}
 		return out
 	}
 	if kind != "disk" && kind != "nic" { // memory, processors and the kernel carry every guest
-		out.Text = v.Component + " carries every guest"
+		out.Text = "carries every guest"
 		return out
 	}
 	list, known := needs[v.Component]
 	if !known {
 		out.Effect = EffectUnknown
-		out.Text = v.Component + ": what depends on it is not known; counted as if the host did"
+		out.Text = "what depends on it is not known: counted as if the host did"
 		return out
 	}
 	var host, domains []string
+	say := func(what string) { // several partitions may say the same
+		if !slices.Contains(host, what) {
+			host = append(host, what)
+		}
+	}
 	for _, d := range list {
 		switch d.Kind {
 		case NeedsRoot:
-			host = append(host, "the root file system")
+			say("the root file system")
 		case NeedsSwap:
-			host = append(host, "swap")
+			say("swap")
 		case NeedsBridge:
-			host = append(host, "bridge "+d.Name)
+			say("bridge " + d.Name)
 		case NeedsDomain:
 			if !slices.Contains(domains, d.Name) {
 				domains = append(domains, d.Name)
 			}
 		default:
-			host = append(host, string(d.Kind)+" "+d.Name)
+			say(string(d.Kind) + " " + d.Name)
 		}
 	}
 	switch {
 	case len(host) > 0:
-		out.Text = v.Component + " holds " + strings.Join(host, ", ")
+		out.Text = "holds " + strings.Join(host, ", ")
 	case len(domains) > 0:
 		slices.Sort(domains)
 		out.Effect, out.Domains = EffectDomains, domains
-		out.Text = v.Component + " holds disks of " + strings.Join(domains, ", ")
+		out.Text = "holds disks of " + strings.Join(domains, ", ")
 	default:
 		out.Effect = EffectNone
-		out.Text = v.Component + ": nothing on this host needs it"
+		out.Text = "nothing on this host needs it"
 	}
 	return out
 }

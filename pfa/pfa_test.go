@@ -182,8 +182,8 @@ func TestReasonInWords(t *testing.T) {
 		}
 		text := strings.Join(all, "\n")
 		for _, want := range []string{
-			"reported uncorrectable errors (187) 0 → 9 in 9 days; usual 0",
-			"pending sectors (197) 0 → 640 in 4 days; usual 0",
+			"reported uncorrectable errors (187) 0 → 9 in 9 days (usual 0)",
+			"pending sectors (197) 0 → 640 in 4 days (usual 0)",
 			"ST4000DM000, 0.8 years old",
 		} {
 			if !strings.Contains(text, want) {

@@ -151,7 +151,7 @@ func (p *prior) verdict(v *Verdict, s *State, t Axis) {
 	}
 	v.Modelled, v.Grade, v.Model, v.Logit, v.Risk = true, GradePrior, p.name, z, p.risk(z)
 	v.Reasons = []Reason{{Part: PartBaseline, Contribution: base,
-		Text: fmt.Sprintf("%s: %s %% within 30 days is assumed (%s)", p.name, percentText(p.percent), GradePrior.Words())}}
+		Text: fmt.Sprintf("%s: %s within 30 days is assumed (%s)", p.name, Percent(p.percent), GradePrior.Words())}}
 	for _, i := range order {
 		sr := s.find(i)
 		r := Reason{Part: PartSignal, Signal: tracked[i], From: sr.level, Value: sr.level, Contribution: byPlace[i]}

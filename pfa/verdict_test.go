@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vireo-kvm/vireo/pfa/signal"
 )
@@ -284,5 +285,25 @@ func TestRiskIsScoresRisk(t *testing.T) {
 		if risk != v.Risk || modelled != v.Modelled {
 			t.Errorf("%s: risk %+v (%v), score's %+v (%v)", s.component, risk, modelled, v.Risk, v.Modelled)
 		}
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for p, want := range map[float64]string{
+		0: "0 %", 0.0004: "<0.001 %", 0.0123: "0.012 %", 0.4: "0.4 %", 0.96: "0.96 %", 1: "1 %", 2.94: "2.9 %", 25: "25 %", 43.26: "43.3 %", 100: "100 %",
+	} {
+		if got := Percent(p); got != want {
+			t.Errorf("Percent(%g) = %q, want %q", p, got, want)
+		}
+	}
+}
+
+// TestOneWordForManyPartitions: several partitions of a drive may hold parts of
+// the same thing.
+func TestOneWordForManyPartitions(t *testing.T) {
+	v := Verdict{Component: "disk:A", Modelled: true, Observed: time.Unix(1, 0)}
+	needs := Dependencies{"disk:A": {{Kind: NeedsRoot, Name: "/"}, {Kind: NeedsSwap}, {Kind: NeedsRoot, Name: "/var"}}}
+	if got, want := HostRisk([]Verdict{v}, needs, time.Unix(2, 0)).Parts[0].Text, "holds the root file system, swap"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package pfa
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -18,7 +19,7 @@ func baselineWords(s *State, percent float64) string {
 	if sr := s.find(hoursIndex); sr != nil {
 		age = fmt.Sprintf("%.1f years old", sr.level/8766)
 	}
-	return fmt.Sprintf("%s, %s: %s %% within 30 days is usual", what, age, percentText(percent))
+	return fmt.Sprintf("%s, %s: %s within 30 days is usual", what, age, Percent(percent))
 }
 
 func severalWords(contribution float64) string {
@@ -29,10 +30,10 @@ func severalWords(contribution float64) string {
 }
 
 // counterWords says what a counter did: "reported uncorrectable errors (187)
-// 1 → 24 in 3 days; usual 0".
+// 1 → 24 in 3 days (usual 0)".
 func counterWords(r Reason, sr *series, t Axis) string {
 	name := counterName(r.Signal)
-	usual := "; usual " + number(r.Usual)
+	usual := " (usual " + number(r.Usual) + ")"
 	switch {
 	case sr.risen && t-sr.rose < episodePause:
 		from, to := number(r.From), number(r.Value)
@@ -76,8 +77,23 @@ func ago(h Axis) string { return days(h) + " ago" }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
-// percentText shows a percentage with two digits that mean something.
-func percentText(p float64) string {
+// Percent shows a percentage, wherever people read one: "25 %", "2.9 %",
+// "0.04 %". Below ten it keeps two digits, because healthy components differ in
+// small ones.
+func Percent(p float64) string {
+	switch {
+	case p > 0 && p < 0.001:
+		return "<0.001 %"
+	case p < 1:
+		return strconv.FormatFloat(p, 'g', 2, 64) + " %"
+	case p == math.Trunc(p):
+		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	}
+	return strconv.FormatFloat(p, 'f', 1, 64) + " %"
+}
+
+// digits shows a quantity with two digits that mean something.
+func digits(p float64) string {
 	switch {
 	case p >= 10:
 		return strconv.FormatFloat(p, 'f', 0, 64)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vireo-kvm/vireo/pfa"
 )
 
 // Decide says what should happen now, for every host, in order of their names.
@@ -50,7 +52,7 @@ func host(s Snapshot, p Policy, h *Host, b *brakes, now time.Time) (Decision, bo
 	if want == h.State {
 		if d.Supersedes != "" {
 			d.Status = Superseded
-			d.Summary = fmt.Sprintf("risk fell to %s: nothing to evacuate for", percent(h.Risk.P30d))
+			d.Summary = fmt.Sprintf("risk fell to %s: nothing to evacuate for", pfa.Percent(h.Risk.P30d))
 			return d, true
 		}
 		return d, false
@@ -59,7 +61,7 @@ func host(s Snapshot, p Policy, h *Host, b *brakes, now time.Time) (Decision, bo
 	switch level {
 	case Fine:
 		d.Kind, d.Threshold = KindHealthy, p.Watch.Leave
-		d.Summary = fmt.Sprintf("risk %s is below %s", percent(h.Risk.P30d), percent(d.Threshold))
+		d.Summary = fmt.Sprintf("risk %s is below %s", pfa.Percent(h.Risk.P30d), pfa.Percent(d.Threshold))
 	case LevelWatch:
 		d.Kind, d.Threshold = KindWatch, p.Watch.Enter
 		d.Summary = over(h.Risk, d.Threshold)
@@ -69,7 +71,7 @@ func host(s Snapshot, p Policy, h *Host, b *brakes, now time.Time) (Decision, bo
 	}
 	if level != Fine && rank(want) < rank(h.State) {
 		d.Threshold = p.threshold(level + 1).Leave
-		d.Summary = fmt.Sprintf("risk %s is below %s", percent(h.Risk.P30d), percent(d.Threshold))
+		d.Summary = fmt.Sprintf("risk %s is below %s", pfa.Percent(h.Risk.P30d), pfa.Percent(d.Threshold))
 	}
 	return d, true
 }
@@ -116,7 +118,7 @@ func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (
 	if t.Hold.Level < LevelEvacuate {
 		if standing && open.Status != Acting {
 			d.Status, d.Supersedes = Superseded, open.ID
-			d.Summary = fmt.Sprintf("risk of %s fell to %s", t.Component, percent(t.Risk.P30d))
+			d.Summary = fmt.Sprintf("risk of %s fell to %s", t.Component, pfa.Percent(t.Risk.P30d))
 			return d, true
 		}
 		return d, false
@@ -130,7 +132,7 @@ func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (
 			return d, false
 		}
 		d.Kind, d.Status = KindNotice, Recorded
-		d.Summary = fmt.Sprintf("%s; %s: replace it, no guest needs to leave", t.Impact, over(t.Risk, d.Threshold))
+		d.Summary = fmt.Sprintf("%s: %s; %s: replace it, no guest needs to leave", t.Component, t.Impact, over(t.Risk, d.Threshold))
 		return d, true
 	}
 	if h.State == Evacuating || h.State == Drained || h.Hold.Level == LevelEvacuate {
@@ -154,7 +156,7 @@ func threat(s Snapshot, p Policy, h *Host, t Threat, b *brakes, now time.Time) (
 		b.act(h.Name)
 	}
 	d.Placements = Place(s, p, domains, now)
-	d.Summary = fmt.Sprintf("%s: %s%s", t.Impact, over(t.Risk, d.Threshold), moves(d.Placements))
+	d.Summary = fmt.Sprintf("%s %s: %s%s", t.Component, t.Impact, over(t.Risk, d.Threshold), moves(d.Placements))
 	if why != "" {
 		d.Summary += "; " + why
 	}
@@ -193,7 +195,7 @@ func over(r Risk, threshold float64) string {
 		}
 		return text
 	}
-	text := fmt.Sprintf("risk %s within 30 days, threshold %s", percent(r.P30d), percent(threshold))
+	text := fmt.Sprintf("risk %s within 30 days, threshold %s", pfa.Percent(r.P30d), pfa.Percent(threshold))
 	if len(r.Reasons) > 0 {
 		text += ", because of " + r.Reasons[0].Text
 	}

@@ -185,14 +185,14 @@ var scenarios = []struct {
 	}},
 	{"spare_disk_is_a_notice", func() (Snapshot, Policy) {
 		s := fleet(3)
-		s.host("h1").Threats = []Threat{{Component: "disk:S9", Risk: Risk{P30d: 60}, Hold: Hold{Level: LevelEvacuate}, Impact: "disk:S9: nothing on this host needs it"}}
+		s.host("h1").Threats = []Threat{{Component: "disk:S9", Risk: Risk{P30d: 60}, Hold: Hold{Level: LevelEvacuate}, Impact: "nothing on this host needs it"}}
 		return s, policy()
 	}},
 	{"one_domains_disk", func() (Snapshot, Policy) {
 		s := fleet(3)
 		s.guest("h1", "g1", 1)
 		s.guest("h1", "g2", 1)
-		s.host("h1").Threats = []Threat{{Component: "disk:S9", Risk: Risk{P30d: 60}, Hold: Hold{Level: LevelEvacuate}, Domains: []string{"uuid-g2"}, Impact: "disk:S9 holds disks of uuid-g2"}}
+		s.host("h1").Threats = []Threat{{Component: "disk:S9", Risk: Risk{P30d: 60}, Hold: Hold{Level: LevelEvacuate}, Domains: []string{"uuid-g2"}, Impact: "holds disks of uuid-g2"}}
 		return s, policy()
 	}},
 	{"risk_gone", func() (Snapshot, Policy) {

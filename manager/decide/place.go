@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vireo-kvm/vireo/pfa"
 )
 
 // riskStep is how far apart, in percentage points, two hosts' risks must be for
@@ -95,12 +98,12 @@ func place(s *Snapshot, p Policy, d *Domain, taken map[string]uint64, now time.T
 	})
 	best := fit[0]
 	pl.Target = best.host.Name
-	pl.Why = fmt.Sprintf("%s, %.0f%% of its memory claimed with it", known(best.host.Risk), 100*best.after)
+	pl.Why = fmt.Sprintf("%s, %s of its memory claimed with it", known(best.host.Risk), pfa.Percent(100*best.after))
 	if preferred(best.host) == 0 {
 		pl.Why = "the preferred target, " + pl.Why
 	}
 	for _, c := range fit[1:] {
-		pl.Rejected = append(pl.Rejected, Rejection{Host: c.host.Name, Reason: worse(c.host, c.after, best.host, best.after), Fits: true})
+		pl.Rejected = append(pl.Rejected, Rejection{Host: c.host.Name, Reason: worse(c.host, c.after, best.host, best.after, preferred(best.host) == 0), Fits: true})
 	}
 	return pl
 }
@@ -214,16 +217,32 @@ func riskRank(h *Host) float64 {
 }
 
 // worse says in words why one fitting host was not chosen.
-func worse(h *Host, after float64, best *Host, bestAfter float64) string {
+func worse(h *Host, after float64, best *Host, bestAfter float64, preferred bool) string {
 	switch {
 	case h.State == Watch && best.State != Watch:
-		return fmt.Sprintf("fits, but it is on watch (risk %s)", percent(h.Risk.P30d))
+		return fmt.Sprintf("fits, but it is on watch (risk %s)", pfa.Percent(h.Risk.P30d))
 	case riskRank(h) > riskRank(best):
-		return fmt.Sprintf("fits, but its risk is higher: %s", percent(h.Risk.P30d))
+		mine, its := apart(h.Risk.P30d, best.Risk.P30d)
+		return fmt.Sprintf("fits, but its risk is higher: %s, against %s of %s", mine, its, best.Name)
+	case preferred:
+		return fmt.Sprintf("fits, but %s is the preferred target", best.Name)
 	case after > bestAfter:
-		return fmt.Sprintf("fits, but is fuller: %.0f%% against %.0f%%", 100*after, 100*bestAfter)
+		mine, its := apart(100*after, 100*bestAfter)
+		return fmt.Sprintf("fits, but would be fuller: %s of its memory claimed with it, against %s of %s", mine, its, best.Name)
 	}
-	return "fits as well"
+	return fmt.Sprintf("fits equally well; %s comes first by name", best.Name)
+}
+
+// apart writes two different percentages with as many digits as it takes to see
+// which is larger.
+func apart(a, b float64) (string, string) {
+	for digits := 1; digits < 5; digits++ {
+		x, y := strconv.FormatFloat(a, 'f', digits, 64)+" %", strconv.FormatFloat(b, 'f', digits, 64)+" %"
+		if x != y {
+			return x, y
+		}
+	}
+	return "slightly more", pfa.Percent(b)
 }
 
 // estimate is how long a move of so much memory takes when nothing else runs,
@@ -252,14 +271,14 @@ func known(r Risk) string {
 	if r.Grade == "" && r.P30d == 0 {
 		return "no risk known"
 	}
-	return "risk " + percent(r.P30d)
+	return "risk " + pfa.Percent(r.P30d)
 }
 
 func riskWords(r Risk) string {
 	if r.Hard {
 		return over(r, 0)
 	}
-	return percent(r.P30d) + " within 30 days"
+	return pfa.Percent(r.P30d) + " within 30 days"
 }
 
 func free(capacity, used uint64) uint64 {
@@ -277,11 +296,4 @@ func kib(n uint64) string {
 		return fmt.Sprintf("%d MiB", n>>10)
 	}
 	return fmt.Sprintf("%d KiB", n)
-}
-
-func percent(p float64) string {
-	if p > 0 && p < 0.1 {
-		return "<0.1%"
-	}
-	return fmt.Sprintf("%.1f%%", p)
 }

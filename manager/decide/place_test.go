@@ -20,7 +20,7 @@ func TestFilters(t *testing.T) {
 		{"evacuating", func(_ *Snapshot, h *Host, _ *Domain) { h.State = Evacuating }, "it is evacuating"},
 		{"drained", func(_ *Snapshot, h *Host, _ *Domain) { h.State = Drained }, "it is drained"},
 		{"maintenance", func(_ *Snapshot, h *Host, _ *Domain) { h.State = Maintenance }, "it is maintenance"},
-		{"about to be quarantined", func(_ *Snapshot, h *Host, _ *Domain) { h.Risk.P30d, h.Hold.Level = 14, LevelQuarantine }, "at risk itself: 14.0%"},
+		{"about to be quarantined", func(_ *Snapshot, h *Host, _ *Domain) { h.Risk.P30d, h.Hold.Level = 14, LevelQuarantine }, "at risk itself: 14 %"},
 		{"hard evidence", func(_ *Snapshot, h *Host, _ *Domain) { h.Risk.Hard = true }, "at risk itself: hard evidence"},
 		{"takes nothing", func(_ *Snapshot, h *Host, _ *Domain) { h.TakesNothing = true }, "takes nothing new"},
 		{"full", func(_ *Snapshot, h *Host, _ *Domain) { h.ClaimedKiB = 14 << 20 }, "memory: 2.0 GiB needed, 1.0 GiB free of 15.0 GiB"},
@@ -223,5 +223,27 @@ func TestBrakesNeverForbidTheOnlyOne(t *testing.T) {
 	p.MaxPercent = 50
 	if got := p.limit(20); got != 5 {
 		t.Errorf("limit %d, want max_hosts", got)
+	}
+}
+
+func TestWhyNotTheOtherFittingHost(t *testing.T) {
+	best := &Host{Name: "h2", Risk: Risk{P30d: 0.3}}
+	tests := map[string]struct {
+		host      Host
+		after     float64
+		preferred bool
+		want      string
+	}{
+		"watched":              {Host{State: Watch, Risk: Risk{P30d: 2.94}}, 0.1, false, "fits, but it is on watch (risk 2.9 %)"},
+		"riskier":              {Host{Risk: Risk{P30d: 1.2}}, 0.1, false, "fits, but its risk is higher: 1.2 %, against 0.3 % of h2"},
+		"fuller by a hair":     {Host{}, 0.1004, false, "fits, but would be fuller: 10.04 % of its memory claimed with it, against 10.00 % of h2"},
+		"fuller":               {Host{}, 0.6, false, "fits, but would be fuller: 60.0 % of its memory claimed with it, against 10.0 % of h2"},
+		"equal":                {Host{}, 0.1, false, "fits equally well; h2 comes first by name"},
+		"another is preferred": {Host{}, 0.1, true, "fits, but h2 is the preferred target"},
+	}
+	for name, test := range tests {
+		if got := worse(&test.host, test.after, best, 0.1, test.preferred); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
 	}
 }
