@@ -10,7 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -120,13 +120,13 @@ func checkHost(ctx context.Context, r *report, cfg configs.Agent, open opener) {
 		if err != nil {
 			return "", err
 		}
-		text := ""
+		var on []string
 		for _, d := range got.Dependencies {
 			if d.GetName() == "/" {
-				text += d.GetComponent() + " "
+				on = append(on, d.GetComponent())
 			}
 		}
-		return "the root file system is on " + cmp.Or(text, "no drive of this host"), nil
+		return "the root file system is on " + cmp.Or(strings.Join(on, ", "), "no drive of this host"), nil
 	})
 }
 
@@ -159,5 +159,5 @@ func writable(dir string) (string, error) {
 		f.Close()
 		return "", err
 	}
-	return filepath.Clean(dir) + " can be written", f.Close()
+	return "can be written", f.Close()
 }

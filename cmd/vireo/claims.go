@@ -7,6 +7,7 @@ import (
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
+	"github.com/vireo-kvm/vireo/pfa"
 )
 
 func (p *program) claimsCommand() *cli.Command {
@@ -27,8 +28,12 @@ func (p *program) claimsCommand() *cli.Command {
 			}
 			t := p.table("DOMAIN", "HOLDER", "PHASE", ">EPOCH", "TARGET", "FOR", "SEEN", "GRANTED BY", ">RISK THEN", "ATTEMPT", "UUID")
 			for _, m := range res.Claims {
+				then := "-"
+				if m.RiskAtGrant > 0 {
+					then = pfa.Percent(m.RiskAtGrant)
+				}
 				t.row(or(m.DomainName, "-"), m.Holder, state(m.Phase), count(m.Epoch), or(m.Target, "-"), p.ago(m.Since), p.ago(m.Seen)+" ago",
-					or(m.GrantedBy, "-"), percent(m.RiskAtGrant), or(m.Attempt, "-"), m.Domain)
+					or(m.GrantedBy, "-"), then, or(m.Attempt, "-"), m.Domain)
 			}
 			return t.print(p.out, "no claim is held")
 		},

@@ -5,6 +5,7 @@ import (
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
+	"github.com/vireo-kvm/vireo/pfa"
 )
 
 func (p *program) decisionsCommand() *cli.Command {
@@ -34,7 +35,7 @@ func (p *program) decisionsCommand() *cli.Command {
 			for _, d := range res.Decisions {
 				threshold := "-"
 				if d.Threshold > 0 {
-					threshold = percent(d.Threshold)
+					threshold = pfa.Percent(d.Threshold)
 				}
 				if d.Status == "waiting" || d.Status == "held_back" { // both take an answer
 					waiting++

@@ -79,7 +79,7 @@ h1 is empty: it can be shut down.
 		r.shows = true
 		r.getenv = func(name string) string { return map[string]string{"NO_COLOR": "1"}[name] }
 		got := r.do(t.Context(), "evacuate", "h1")
-		got.expect(t, 0, "g1  h1 → h2  [████████████░░░░░░░░░░░░]  running  1 MiB/s\n", "\x1b[2A\x1b[2K", "h1 is empty")
+		got.expect(t, 0, "g1  h1 → h2  [████████████░░░░░░░░░░░░]  running  50 %  1 MiB/s\n", "\x1b[2A\x1b[2K", "h1 is empty")
 	})
 	t.Run("as JSON", func(t *testing.T) {
 		f := evacuation()

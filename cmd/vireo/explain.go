@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
+	"github.com/vireo-kvm/vireo/pfa"
 )
 
 func (p *program) explainCommand() *cli.Command {
@@ -59,6 +61,13 @@ func (p *program) explain(ctx context.Context, s *managerv1.ExplainResponse) {
 		p.printf(gap+"%s\n", cell{text, bold})
 		gap = "\n"
 	}
+	about := "" // a domain's UUID, when the story is one domain's
+	switch {
+	case s.Domain != nil:
+		about = s.Domain.Uuid
+	case s.Host == nil && len(s.Migrations) == 1:
+		about = s.Migrations[0].Domain
+	}
 	if s.Domain != nil {
 		p.explainDomain(s.Domain)
 		gap = "\n"
@@ -84,7 +93,7 @@ func (p *program) explain(ctx context.Context, s *managerv1.ExplainResponse) {
 	if len(s.Decisions) > 0 {
 		heading("Decisions")
 		for _, d := range s.Decisions {
-			p.explainDecision(d)
+			p.explainDecision(d, about)
 		}
 	}
 	if len(s.Migrations) > 0 {
@@ -115,26 +124,30 @@ func (p *program) explainDomain(d *managerv1.DomainRow) {
 	}
 }
 
-func (p *program) explainDecision(d *managerv1.Decision) {
+// explainDecision tells a decision, with where it wanted all guests to go, or
+// one domain.
+func (p *program) explainDecision(d *managerv1.Decision, domain string) {
 	p.printf("  %s  %s %s: %s  %s\n", stamp(d.At), cell{d.Kind, bold}, d.Host, state(d.Status), cell{d.Id, dim})
 	if d.Summary != "" {
 		p.printf("    %s\n", d.Summary)
 	}
 	switch {
 	case d.Risk.GetHard():
-		p.printf("    on hard evidence, risk %s\n", p.score(d.Risk))
+		p.printf("    %s\n", p.score(d.Risk))
 	case d.Threshold > 0:
-		p.printf("    risk %s; the threshold is %s\n", p.score(d.Risk), percent(d.Threshold))
+		p.printf("    risk %s; the threshold is %s\n", p.score(d.Risk), pfa.Percent(d.Threshold))
 	}
-	if d.Model != "" {
-		p.printf("    model %s\n", d.Model)
+	if d.Model != "" && scored(d.Risk) {
+		p.printf("    model %s\n", provenance(d.Model, d.Risk))
 	}
 	p.printReasons("    ", d.Reasons)
 	for _, m := range d.Placements {
-		p.printPlacement("    ", m)
+		if domain == "" || m.Domain == domain {
+			p.printPlacement("    ", m)
+		}
 	}
 	if d.ResolvedBy != "" || d.Resolution != "" {
-		p.printf("    %s: %s\n", or(d.ResolvedBy, "outcome"), d.Resolution)
+		p.printf("    %s: %s\n", or(d.ResolvedBy, "outcome"), or(d.Resolution, "no reason given"))
 	}
 }
 
@@ -163,6 +176,10 @@ func (p *program) explainMigration(m *managerv1.Migration) {
 	if m.Downtime != nil {
 		p.printf("    down for %s: %s\n", millis(m.Downtime.Total), shares(m.Downtime))
 	}
+	wide := 0
+	for _, s := range m.Steps {
+		wide = max(wide, utf8.RuneCountInString(s.Name))
+	}
 	for i, s := range m.Steps {
 		since := ""
 		if i > 0 {
@@ -170,7 +187,7 @@ func (p *program) explainMigration(m *managerv1.Migration) {
 		}
 		name, detail := s.Name, ""
 		if s.Detail != "" {
-			name, detail = pad(name, 12), "  "+s.Detail
+			name, detail = pad(name, wide), "  "+s.Detail
 		}
 		p.printf("    %s %s  %s%s\n", instant(timeOf(s.At)), pad(since, 7), name, detail)
 	}

@@ -253,8 +253,8 @@ func fleet() *fakeManager {
 		return &managerv1.Score{P24H: p / 20, P7D: p / 4, P30D: p, Low30D: p * 0.7, High30D: min(p*1.4, 95), Grade: "C", Hard: hard, At: before(time.Minute)}
 	}
 	reasons := []*managerv1.Reason{
-		{Signal: "smart_197_raw", Text: "pending sectors 0 → 24 in 3 days", Value: &value, Usual: "0", Since: before(72 * time.Hour), Weight: 2.125},
-		{Signal: "smart_187_raw", Text: "reported uncorrectable errors", Usual: "0", Weight: 0.5},
+		{Signal: "smart_197_raw", Text: "pending sectors (197) 0 → 24 in 3 days (usual 0)", Value: &value, Usual: "0", Since: before(72 * time.Hour), Weight: 2.125},
+		{Signal: "smart_187_raw", Text: "reported uncorrectable errors (187) 3, unchanged for 9 days (usual 0)", Usual: "0", Weight: 0.5},
 	}
 	claim := func(uuid, name, holder string, epoch uint64) *managerv1.Claim {
 		return &managerv1.Claim{Domain: uuid, DomainName: name, Holder: holder, Epoch: epoch, Phase: "held", Seen: before(2 * time.Second),

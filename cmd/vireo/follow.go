@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,9 @@ func (p *program) follower() *follower {
 // show shows the moves, oldest first.
 func (f *follower) show(migrations []*managerv1.Migration) error {
 	migrations = slices.Clone(migrations)
-	slices.SortStableFunc(migrations, func(a, b *managerv1.Migration) int { return timeOf(a.Started).Compare(timeOf(b.Started)) })
+	slices.SortStableFunc(migrations, func(a, b *managerv1.Migration) int {
+		return cmp.Or(timeOf(a.Started).Compare(timeOf(b.Started)), cmp.Compare(a.DomainName, b.DomainName))
+	})
 	if f.p.shows && !f.json {
 		f.redraw(migrations)
 		return nil
@@ -51,13 +54,18 @@ func (f *follower) show(migrations []*managerv1.Migration) error {
 func tail(p *program, m *managerv1.Migration) string {
 	switch {
 	case m.Outcome == "done" && m.Downtime != nil:
-		return fmt.Sprintf("  in %s, down for %s (%s)", p.took(m), millis(m.Downtime.Total), shares(m.Downtime))
+		return fmt.Sprintf("  %s (%s)", arrived(p, m), shares(m.Downtime))
 	case m.Outcome != "":
 		return "  " + or(m.OutcomeReason, m.Outcome)
 	case m.Waiting != "":
 		return "  " + m.Waiting
 	}
 	return ""
+}
+
+// arrived is what a guest paid for its move.
+func arrived(p *program, m *managerv1.Migration) string {
+	return fmt.Sprintf("in %s, down for %s", p.took(m), millis(m.Downtime.Total))
 }
 
 // shares are the parts of a downtime.
@@ -84,10 +92,12 @@ func (f *follower) redraw(migrations []*managerv1.Migration) {
 	for _, m := range migrations {
 		bar := progressBar(m, 24)
 		text := clean(pad(route(m), wide) + "  [" + bar + "]  ")
+		room := width - 1 - utf8.RuneCountInString(text) // a wrapped line would break the redrawing
 		rest := clean(m.State + speed(m) + tail(f.p, m))
-		if room := width - 1 - utf8.RuneCountInString(text); utf8.RuneCountInString(rest) > room { // a wrapped line would break the redrawing
-			rest = string([]rune(rest)[:max(0, room)])
+		if utf8.RuneCountInString(rest) > room && m.Downtime != nil { // its shares are in vireo explain
+			rest = clean(m.State + "  " + arrived(f.p, m))
 		}
+		rest = cut(rest, room)
 		b.WriteString("\x1b[2K" + text + f.p.paint(stateStyle(m.State), rest) + "\n")
 	}
 	f.lines = len(migrations)
@@ -106,7 +116,17 @@ func speed(m *managerv1.Migration) string {
 	if m.Outcome != "" || m.GetProgress().GetBytesPerSecond() == 0 {
 		return ""
 	}
-	return "  " + size(m.Progress.BytesPerSecond) + "/s"
+	text := ""
+	if pr := m.Progress; pr.DataTotal > 0 {
+		text = fmt.Sprintf("  %.0f %%", 100*copied(pr))
+	}
+	return text + "  " + size(m.Progress.BytesPerSecond) + "/s"
+}
+
+// copied is the share of a guest's memory that need not be copied any more, from
+// 0 to 1.
+func copied(pr *managerv1.Progress) float64 {
+	return 1 - float64(min(pr.DataRemaining, pr.DataTotal))/float64(pr.DataTotal)
 }
 
 // progressBar fills with what need not be copied any more.
@@ -116,7 +136,7 @@ func progressBar(m *managerv1.Migration, width int) string {
 	case m.Outcome == "done" || m.State == "committing" || m.State == "verifying":
 		full = width
 	case pr.GetDataTotal() > 0:
-		full = int(float64(width) * (1 - float64(min(pr.DataRemaining, pr.DataTotal))/float64(pr.DataTotal)))
+		full = int(float64(width) * copied(pr))
 	}
 	return strings.Repeat("█", full) + strings.Repeat("░", width-full)
 }

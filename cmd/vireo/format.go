@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/pfa"
 )
 
 // jsonFlag stands on every command that reads.
@@ -97,7 +98,7 @@ func short(d time.Duration) string {
 
 // millis is a duration in milliseconds: downtimes are compared.
 func millis(d *durationpb.Duration) string {
-	return fmt.Sprintf("%d ms", d.AsDuration().Milliseconds())
+	return fmt.Sprintf("%d ms", d.AsDuration().Round(time.Millisecond).Milliseconds())
 }
 
 // size is a number of bytes in binary units.
@@ -114,29 +115,38 @@ func size(bytes uint64) string {
 	return fmt.Sprintf("%.1f %s", value, units[unit])
 }
 
-// percent keeps what small risks differ in.
-func percent(v float64) string {
-	switch {
-	case v == float64(int(v)):
-		return fmt.Sprintf("%.0f %%", v)
-	case v < 0.1:
-		return fmt.Sprintf("%.2g %%", v)
-	case v < 10:
-		return fmt.Sprintf("%.2f %%", v)
+// scored says whether anybody computed a score: a 0 % without a grade is the
+// absence of one.
+func scored(s *managerv1.Score) bool {
+	return s.GetAt() != nil && (s.GetGrade() != "" || s.GetP30D() > 0)
+}
+
+// chance is one probability of a score, in a cell.
+func chance(s *managerv1.Score, percent float64) string {
+	if !scored(s) {
+		return "-"
 	}
-	return fmt.Sprintf("%.1f %%", v)
+	return pfa.Percent(percent)
 }
 
 // risk is a score in one cell.
 func risk(s *managerv1.Score) string {
-	if s == nil || s.At == nil && !s.Hard {
+	switch text := chance(s, s.GetP30D()); {
+	case !s.GetHard():
+		return text
+	case text == "-":
+		return "hard"
+	default:
+		return text + " hard"
+	}
+}
+
+// known is a size in a cell, "-" when nobody has said it.
+func known(bytes uint64) string {
+	if bytes == 0 {
 		return "-"
 	}
-	text := percent(s.P30D)
-	if s.Hard {
-		text += " hard"
-	}
-	return text
+	return size(bytes)
 }
 
 // list joins words as a sentence does.

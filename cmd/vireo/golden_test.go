@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write testdata/*.golden anew; read the diff before committing")
@@ -90,5 +93,23 @@ func golden(t *testing.T, name string, r *runner, line string) {
 	}
 	if got != string(want) {
 		t.Errorf("%s differs (go test -rewrite writes it anew):\n got:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+// TestUnscoredIsNoZero: a 0 % that nobody computed would be a lie.
+func TestUnscoredIsNoZero(t *testing.T) {
+	f := fleet()
+	nobody := &managerv1.Score{At: before(time.Minute)}
+	f.hosts[1].Risk = nobody
+	f.components = []*managerv1.ComponentRisk{{Host: "h2", Component: "collector:smart", Score: nobody, Impact: "what it reads is missing",
+		Reasons: []*managerv1.Reason{{Signal: "collector_ok", Text: "the collector fails: smartctl: timeout"}}}}
+	for _, line := range [][]string{{"hosts"}, {"host", "h2"}, {"risk"}, {"risk", "h2"}} {
+		got := newRunner(t, f).do(t.Context(), line...)
+		if strings.Contains(got.out, " 0 %") || strings.Contains(got.out, "–") {
+			t.Errorf("%v shows a probability:\n%s", line, got.out)
+		}
+		if line[0] == "risk" {
+			got.expect(t, 0, "smartctl: timeout")
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (p *program) printHosts(hosts []*managerv1.Host) error {
 		if h.HookMode == "enforce" {
 			enforcing++
 		}
-		t.row(h.Name, state(h.State), p.ago(h.StateSince), risk(h.Risk), size(h.MemoryClaimedKib*1024), size(h.MemoryKib*1024),
+		t.row(h.Name, state(h.State), p.ago(h.StateSince), risk(h.Risk), size(h.MemoryClaimedKib*1024), known(h.MemoryKib*1024),
 			h.DomainsRunning, report, or(h.HookMode, "-"), h.StateReason)
 	}
 	if err := t.print(p.out, "no host is enrolled: vireo agents token --host NAME"); err != nil {
@@ -133,7 +133,11 @@ func (p *program) printHost(h *managerv1.Host) {
 		libvirtd = "does not answer"
 	}
 	p.printf("  libvirtd   %s, libvirt %s, QEMU %s, hook %s\n", libvirtd, or(h.LibvirtVersion, "?"), or(h.QemuVersion, "?"), or(h.HookMode, "?"))
-	p.printf("  memory     %s of %s claimed, %d CPUs\n", size(h.MemoryClaimedKib*1024), size(h.MemoryKib*1024), h.Cpus)
+	if h.MemoryKib == 0 {
+		p.printf("  memory     %s claimed; it has not said how much it has\n", size(h.MemoryClaimedKib*1024))
+	} else {
+		p.printf("  memory     %s of %s claimed, %s\n", size(h.MemoryClaimedKib*1024), size(h.MemoryKib*1024), counted(int(h.Cpus), "CPU"))
+	}
 	p.printf("  guests     %d running, %d defined\n", h.DomainsRunning, h.DomainsDefined)
 	p.printf("  risk       %s\n", p.score(h.Risk))
 	for _, d := range h.Dependencies {

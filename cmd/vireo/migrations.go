@@ -16,7 +16,7 @@ func (p *program) migrationsCommand() *cli.Command {
 		Usage: "list the moves, newest first",
 		Flags: []cli.Flag{
 			hostFlag(),
-			&cli.StringFlag{Name: "domain", Usage: "only of this `DOMAIN`, by UUID"},
+			&cli.StringFlag{Name: "domain", Usage: "only of this `DOMAIN`, by name or UUID"},
 			&cli.BoolFlag{Name: "open", Usage: "only those that have not ended"},
 			&cli.UintFlag{Name: "limit", Value: 100, Usage: "at most so many"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "watch the open ones until interrupted"},
@@ -90,6 +90,9 @@ func (p *program) followMigrations(ctx context.Context, req *managerv1.ListMigra
 			if !over[m.Id] {
 				watched = append(watched, m)
 			}
+		}
+		if first && len(watched) == 0 && !asJSON {
+			p.notef("Nothing is on the move; waiting for what comes.\n")
 		}
 		if err := f.show(watched); err != nil {
 			return err

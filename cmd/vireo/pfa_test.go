@@ -96,7 +96,7 @@ func TestScoreUsesNothingLater(t *testing.T) {
 			t.Errorf("row %d is %s, want %s…", i+1, lines[i+1], want)
 		}
 	}
-	if !strings.Contains(lines[2], ",C,pending sectors (197) 0 → 640 in 5 days; usual 0,") {
+	if !strings.Contains(lines[2], ",C,pending sectors (197) 0 → 640 in 5 days (usual 0),") {
 		t.Errorf("reasons of %s", lines[2])
 	}
 	if !strings.Contains(lines[3], ",D,ST4000DM000, 0.0 years old") && !strings.Contains(lines[3], `,D,"ST4000DM000, 0.0 years old`) {
@@ -121,7 +121,7 @@ func TestScoreDaily(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	text, code := runPFA(t, "explain", "--drive", "../../test/testdata/drives/Z300V1RR.csv", "--until", "-15")
-	for _, want := range []string{"ST4000DM000", "2014-09-14", "fails within 30 days", "pending sectors (197) 0 → 640 in 4 days; usual 0", "public failure histories"} {
+	for _, want := range []string{"ST4000DM000", "2014-09-14", "fails within 30 days", "pending sectors (197) 0 → 640 in 4 days (usual 0)", "public failure histories"} {
 		if code != 0 || !strings.Contains(text, want) {
 			t.Errorf("exit %d, no %q in\n%s", code, want, text)
 		}

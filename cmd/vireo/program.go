@@ -59,7 +59,15 @@ func (p *program) app() *cli.App {
 		Name:    "vireo",
 		Usage:   "keep KVM guests ahead of hardware failure",
 		Version: version,
-		Writer:  p.out, ErrWriter: p.err,
+		Description: "Connects to VIREO_MANAGER (https://HOST:7443), else to manager in cli.toml (VIREO_CONFIG, ~/.config/vireo/cli.toml,\n" +
+			"/etc/vireo/cli.toml), else, as root, to the manager on this machine. Lists and shows take --json.\n\n" +
+			"   vireo hosts               who is healthy, who is at risk, who reports\n" +
+			"   vireo explain host h1     why, from the stored evidence\n" +
+			"   vireo plan h1             where its guests would go\n" +
+			"   vireo evacuate h1         move them there, while they run\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 usage, configuration or input, 3 manager unreachable, 4 refused, 5 partly done\n" +
+			"(guests stayed), 130 interrupted.",
+		Writer: p.out, ErrWriter: p.err,
 		HideHelpCommand: true,
 		ExitErrHandler:  func(*cli.Context, error) {}, // run says it
 		Commands: []*cli.Command{
@@ -87,6 +95,11 @@ func arm(commands []*cli.Command) {
 		arm(c.Subcommands)
 		c.HideHelpCommand = true
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err }
+		for _, f := range c.Flags {
+			if f, ok := f.(*cli.BoolFlag); ok {
+				f.DisableDefaultText = true // a switch is off until it is given
+			}
+		}
 		if c.Action == nil {
 			c.Action = group(c.Subcommands, cli.ShowSubcommandHelp)
 			continue

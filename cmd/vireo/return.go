@@ -26,7 +26,11 @@ func (p *program) returnCommand() *cli.Command {
 			if c.Bool("json") {
 				return p.printJSON(res)
 			}
-			p.printf("%s is %s.\n", host, state(res.GetHost().GetState()))
+			why := ""
+			if h := res.GetHost(); h.GetState() != "healthy" { // its risk has not gone with the reason it was emptied for
+				why = ", because its risk stands: " + p.score(h.GetRisk())
+			}
+			p.printf("%s is %s%s.\n", host, state(res.GetHost().GetState()), why)
 			return nil
 		},
 	}

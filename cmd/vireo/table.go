@@ -89,9 +89,21 @@ func (t *table) print(w io.Writer, empty string) error {
 		headings[i] = cell{h, dim}
 	}
 	all := append([][]cell{headings}, t.rows...)
+	last := len(headings) - 1
 	for _, row := range all {
 		for i, c := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
+		}
+	}
+	if t.p.shows { // a sentence in the last column is cut where the screen ends; an id is not
+		room, _ := t.p.screen()
+		for _, w := range widths[:last] {
+			room -= w + 2
+		}
+		for _, row := range all {
+			if c := &row[last]; strings.Contains(c.text, " ") {
+				c.text = cut(c.text, max(room, 40))
+			}
 		}
 	}
 	var b strings.Builder
@@ -114,6 +126,14 @@ func (t *table) print(w io.Writer, empty string) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// cut shortens text to a width, and shows that it did.
+func cut(text string, width int) string {
+	if utf8.RuneCountInString(text) <= width {
+		return text
+	}
+	return string([]rune(text)[:max(0, width-1)]) + "…"
 }
 
 // printf writes to the output. Strings among args are cleaned, cells cleaned and

@@ -11,13 +11,13 @@ import (
 )
 
 // virshCommands are those that look at one domain; list looks at a host.
-var virshCommands = []string{"domblklist", "domiflist", "dominfo", "domjobinfo", "domstate", "domstats", "dumpxml"}
+var virshCommands = []string{"dominfo", "domjobinfo", "domstate", "dumpxml"}
 
 func (p *program) virshCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "virsh",
 		Usage:     "run a read-only virsh command where the guest is, and print what it prints there",
-		ArgsUsage: "list|dominfo|domstate|domjobinfo|dumpxml|… [OPTIONS] [DOMAIN] [--host HOST]",
+		ArgsUsage: "list|dominfo|domstate|domjobinfo|dumpxml [OPTIONS] [DOMAIN] [--host HOST]",
 		Description: "DOMAIN is a name or UUID; the manager knows where it is. list shows every host, or with --host one.\n" +
 			"Options of virsh are passed on. A name that begins with - is written behind --.",
 		SkipFlagParsing: true, // they are virsh's, but for --host
