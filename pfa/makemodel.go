@@ -104,7 +104,9 @@ func (m *Model) addGolden(data *dataset) error {
 		}
 		features := map[string]float64{}
 		for k := data.rows.start[i]; k < data.rows.start[i+1]; k++ {
-			features[m.ata.schema.features[data.rows.index[k]].Name] = float64(data.rows.value[k])
+			if j := int(data.rows.index[k]); j < len(m.ata.schema.features) {
+				features[m.ata.schema.features[j].Name] = float64(data.rows.value[k])
+			}
 		}
 		tree := map[string]float64{}
 		for j, f := range treeColumns {
@@ -112,6 +114,7 @@ func (m *Model) addGolden(data *dataset) error {
 				tree[f.Name] = x
 			}
 		}
+		tree[treeColumns[familyRateColumn].Name] = m.ata.rate[allFamilies]
 		row, err := m.golden(features, tree)
 		if err != nil {
 			return err

@@ -54,6 +54,15 @@ func edit(t *testing.T, from, to string) []byte {
 	return reseal(append(append(out, header...), rest[head:head+body]...))
 }
 
+// families is a list of so many drive families.
+func families(n int) string {
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("%q", fmt.Sprint("F", i)))
+	}
+	return strings.Join(names, ", ")
+}
+
 func TestLoadRefuses(t *testing.T) {
 	damaged := bytes.Clone(defaultFile)
 	damaged[len(damaged)/2] ^= 1
@@ -86,10 +95,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"unknown key", edit(t, `"name"`, `"nome"`), "unknown field"},
 		{"unknown kind", edit(t, `"log-linear and boosted trees"`, `"oracle"`), `kind "oracle"`},
 		{"other features", edit(t, `"schema_hash": "`, `"schema_hash": "0`), "other features"},
-		{"another family", edit(t, `"ST3000DM001"`, `"ST3000DM002"`), "other features"},
-		{"a family twice", edit(t, `"ST3000DM001"`, `"ST4000DM000"`), "listed twice"},
-		{"more steep families than families", edit(t, `"steep_families": 5`, `"steep_families": 500`), "steep"},
-		{"more columns than weights", edit(t, `"steep_families": 5`, `"steep_families": 16`), "do not fit"},
+		{"a family twice", edit(t, `"families": null`, `"families": ["A", "A"]`), "listed twice"},
+		{"more steep families than families", edit(t, `"steep_families": 0`, `"steep_families": 500`), "steep"},
+		{"more columns than weights", edit(t, `"families": null`, `"families": [`+families(900)+`]`), "do not fit"},
 		{"a grade of its own", edit(t, `"grade": "C"`, `"grade": "S"`), "grade"},
 		{"falling calibration", edit(t, `"slope": `, `"slope": -`), "does not rise"},
 	}

@@ -417,3 +417,16 @@ func TestSampleIsWhatTheHistorySays(t *testing.T) {
 		}
 	}
 }
+
+// A family that nobody has seen is scored like any other of its vendor.
+func TestUnseenFamilyIsNormal(t *testing.T) {
+	m := defaultModel(t)
+	r := recorded(t, "Z300V1RR")
+	want := daily(t, m, r)
+	r.Model = "ST9999ZZ999"
+	for i, d := range daily(t, m, r) {
+		if d.verdict.Logit != want[i].verdict.Logit {
+			t.Fatalf("row %d: %g for ST4000DM000, %g for an unseen family", i, want[i].verdict.Logit, d.verdict.Logit)
+		}
+	}
+}

@@ -43,11 +43,12 @@ func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
 	chosen.take = taken
 	families, steep := learnFamilies(drives, &chosen)
 	schema := newATASchema(families, steep)
-	m := &ataModel{schema: schema, rate: familyRates(drives, &chosen)}
-	data := chosen.sample(drives, schema, m.rate)
+	m := &ataModel{schema: schema}
+	rates := familyRates(drives, &chosen)
+	data := chosen.sample(drives, schema, rates)
 	bins := bin(data.dense)
 
-	held, err := heldOutLogits(drives, data, bins, s.complete)
+	held, err := heldOutLogits(drives, data, bins, &fitting{schema, rates[allFamilies], s.complete})
 	if err != nil {
 		return nil, nil, fmt.Errorf("held-out folds: %w", err)
 	}
@@ -82,7 +83,39 @@ func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
 		return nil, nil, fmt.Errorf("24 hours: %w", err)
 	}
 	m.usual = usualLevels(drives, &chosen)
+	m.forgetFamilies(rates[allFamilies])
 	return m, data, nil
+}
+
+// forgetFamilies drops what was learned of single drive families. It is learned
+// so that it does not hide in the other weights, but how a family fared in the
+// past says little about its future (see DESIGN.md): every drive is scored as
+// one of an average family.
+func (m *ataModel) forgetFamilies(averageRate float64) {
+	kept := m.schema.at.family
+	for _, w := range []*[]float64{&m.month, &m.week, &m.day} {
+		*w = append(slices.Clone((*w)[:kept]), (*w)[len(*w)-1])
+	}
+	from := func(i int) int {
+		if i == kept {
+			return m.cov.n - 1 // the intercept
+		}
+		return i
+	}
+	cov := newSymmetric(kept + 1)
+	for i := range kept + 1 {
+		for j := range i + 1 {
+			*cov.at(i, j) = *m.cov.at(from(i), from(j))
+		}
+	}
+	m.cov, m.schema, m.rate = cov, newATASchema(nil, 0), map[string]float64{allFamilies: averageRate}
+}
+
+// fitting is what is needed to fit and judge on parts of a dataset.
+type fitting struct {
+	schema      *ataSchema
+	averageRate float64   // of all families
+	complete    time.Time // see sampling
 }
 
 func ridge(width int, penalty float64) []float64 {
@@ -185,8 +218,10 @@ func (data *dataset) complete(drives []Drive, from time.Time, keep func(i int) b
 	return use
 }
 
-// heldOutLogits scores every row by a model that has not seen its drive.
-func heldOutLogits(drives []Drive, data *dataset, bins *binned, complete time.Time) ([]float64, error) {
+// heldOutLogits scores every row by a model that has not seen its drive, as one
+// of an average family.
+func heldOutLogits(drives []Drive, data *dataset, bins *binned, how *fitting) ([]float64, error) {
+	average := bins.with(familyRateColumn, how.averageRate)
 	out := make([]float64, data.rows.len())
 	fold := make([]int, len(out))
 	for i, l := range data.marks {
@@ -197,11 +232,12 @@ func heldOutLogits(drives []Drive, data *dataset, bins *binned, complete time.Ti
 		if err != nil {
 			return nil, err
 		}
-		use := data.complete(drives, complete, func(i int) bool { return fold[i] != f })
-		_, z := boost(bins, data.rows.label, data.rows.weight, use, treeBoosting)
+		clear(w[how.schema.at.family:data.rows.width])
+		use := data.complete(drives, how.complete, func(i int) bool { return fold[i] != f })
+		trees, _ := boost(bins, data.rows.label, data.rows.weight, use, treeBoosting)
 		for i := range out {
 			if fold[i] == f {
-				out[i] = (1-treeShare)*data.rows.dot(i, w) + treeShare*z[i]
+				out[i] = (1-treeShare)*data.rows.dot(i, w) + treeShare*average.score(trees, i)
 			}
 		}
 	}

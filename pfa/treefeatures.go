@@ -1,6 +1,9 @@
 package pfa
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // treeColumns are the features of the trees, with NaN for what is not known, and
 // treeMonotone says which of them may only raise the risk: more errors never
@@ -33,6 +36,9 @@ var treeColumns, treeMonotone = func() (out []Feature, mono []int8) {
 	add("", "family_rate", 0)
 	return out, mono
 }()
+
+// familyRateColumn is the tree column of the family's rate.
+var familyRateColumn = slices.IndexFunc(treeColumns, func(f Feature) bool { return f.Name == "family_rate" })
 
 // treeGroup says, by tree column, what explains it (see ataSchema.group).
 var treeGroup = func() (out []int8) {

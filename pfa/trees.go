@@ -189,6 +189,23 @@ func boost(data *binned, label []bool, weight []float32, use []int32, how boosti
 	return f, z
 }
 
+// with is b with one column set to a value in every row.
+func (b *binned) with(column int, value float64) *binned {
+	out := *b
+	out.cols = slices.Clone(b.cols)
+	out.cols[column] = slices.Repeat([]uint8{binOf(b.cuts[column], value)}, b.n)
+	return &out
+}
+
+// score is what a forest grown on these bins says of row i.
+func (b *binned) score(f *forest, i int) float64 {
+	z := f.base
+	for _, t := range f.trees {
+		z += b.leaf(t, i)
+	}
+	return z
+}
+
 // leaf is the value that a tree grown on these bins gives to row i.
 func (b *binned) leaf(t tree, i int) float64 {
 	n := &t[0]

@@ -19,7 +19,7 @@ func baselineWords(s *State, percent float64) string {
 	if sr := s.find(hoursIndex); sr != nil {
 		age = fmt.Sprintf("%.1f years old", sr.level/8766)
 	}
-	return fmt.Sprintf("%s, %s: %s within 30 days is usual", what, age, Percent(percent))
+	return fmt.Sprintf("%s, %s: %s within 30 days is usual for its vendor and age", what, age, Percent(percent))
 }
 
 func severalWords(contribution float64) string {
