@@ -65,6 +65,9 @@ func restStopped(k Kind, a, b Copy) Action {
 	switch {
 	case b.Presence == Alive:
 		return Action{Do: Tell, Order: DestroyOwn, To: Source, State: Verifying, Line: 6, Why: "stopped on the source, running on the target"}
+	case b.Presence == Paused && b.Pause != ByGuard:
+		return Action{Do: Wait, End: Person, State: Unclear, Line: 6, Alarm: true,
+			Why: "stopped on the source, and the target's copy has run and was paused by somebody"}
 	case b.Presence == Unknown && !k.Guarded:
 		return Action{Do: Wait, State: Verifying, Alarm: true, Why: "stopped on the source, and the target, which may have resumed it, is silent"}
 	case b.Presence == None && !b.Fresh:

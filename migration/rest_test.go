@@ -102,6 +102,8 @@ func harm(k Kind, a, b Copy, act Action) string {
 		return "decided without the word of a side"
 	case act.Order == ResumeOwn && (!a.Void || b.Presence == Alive || a.Presence != Paused):
 		return "the source is resumed although the target may run"
+	case act.Order == ResumeOwn && b.Presence == Paused && b.Pause != ByGuard:
+		return "the source is resumed although the target's copy may have run"
 	case act.Order == DestroyOwn && (b.Presence != Alive || a.Presence != Paused):
 		return "a copy is destroyed that may be the last good one"
 	case voidsTarget && b.Presence == Paused && !a.Void:
@@ -152,6 +154,8 @@ func TestRestLines(t *testing.T) {
 		{"5 then run on", guarded, voided(stopped), guardedCopy, Action{Do: Tell, Order: ResumeOwn, To: Source, Line: 5}},
 		{"5 silent and guarded", guarded, voided(stopped), Copy{}, Action{Do: Tell, Order: ResumeOwn, To: Source, Line: 5}},
 		{"5 silent and direct", Kind{}, stopped, Copy{}, Action{Do: Wait}},
+		{"5 not beside a copy that has run", guarded, voided(stopped), Copy{Presence: Paused, Pause: ByOwner, Complete: true, Prepared: true},
+			Action{Do: Wait, End: Person, Line: 6}},
 		{"6 destroy own", Kind{}, stopped, alive, Action{Do: Tell, Order: DestroyOwn, To: Source, Line: 6}},
 		{"7 void first", guarded, Copy{Presence: None, Gone: GoneOtherwise, Call: CallEnded}, guardedCopy,
 			Action{Do: Tell, Order: Void, To: Source, Line: 7}},
