@@ -130,9 +130,11 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 		next.Phase, next.Attempt, next.Target = store.Ambiguous, row.ID, row.Target
 	}
 	var owed []store.Owed
+	kept := false
 	if row.State.Ended() {
 		row.Ended, row.Outcome = now, m.outcomeOf(c.sourceWord(m), act.Why)
-		owed = c.owedAfter(m, act, now)
+		kept = act.End == migration.Released && c.onlyDefinition(m)
+		owed = c.owedAfter(m, act, kept, now)
 	}
 	err := c.update("committing "+row.ID, func(tx store.Tx) error {
 		epoch, err := tx.NextEpoch()
@@ -171,24 +173,44 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 	c.event(now, store.Event{Kind: "claim." + map[migration.End]string{
 		migration.HeldByTarget: "moved", migration.HeldBySource: "returned", migration.Released: "released", migration.Ambiguous: "ambiguous",
 	}[act.End], Severity: severity, Host: next.Holder, Domain: row.Domain, Migration: row.ID, Text: fmt.Sprintf("epoch %d: %s", next.Epoch, act.Why)})
+	if kept {
+		c.event(now, store.Event{Kind: "definition.kept", Severity: store.Warning, Host: row.Target, Domain: row.Domain, Migration: row.ID,
+			Text: fmt.Sprintf("the guest has ended, and the definition on %s may be the only one: it stays", row.Target)})
+	}
 	if row.State.Ended() {
 		c.close(m, now)
 	}
 	return true
 }
 
-func (c *Core) sourceWord(m *move) *agentv1.Domain {
-	if h := c.hosts[m.row.Source]; h != nil {
-		if s := h.word(m.row.Domain); s != nil {
+// sourceWord is what the source says of the domain now, nil when it is silent.
+func (c *Core) sourceWord(m *move) *agentv1.Domain { return c.wordOf(m.row.Source, m.row.Domain) }
+
+// targetWord is the same of the target.
+func (c *Core) targetWord(m *move) *agentv1.Domain { return c.wordOf(m.row.Target, m.row.Domain) }
+
+func (c *Core) wordOf(host, domain string) *agentv1.Domain {
+	if h := c.hosts[host]; h != nil {
+		if s := h.word(domain); s != nil {
 			return s.Domain
 		}
 	}
 	return nil
 }
 
+// onlyDefinition says whether a guest that has ended may be defined nowhere but
+// on the target: the source's goes with a call that succeeds, whatever becomes of
+// the copy afterwards.
+func (c *Core) onlyDefinition(m *move) bool {
+	s := c.sourceWord(m)
+	return m.row.Before.Persistent && c.targetWord(m).GetPersistent() &&
+		(!s.GetPersistent() || c.sourceCopy(m).Gone == migration.GoneByMove)
+}
+
 // owedAfter is what the target still has to do when the guest did not arrive: to
-// confirm that the attempt is void there, and to drop what it left defined.
-func (c *Core) owedAfter(m *move, act migration.Action, now time.Time) []store.Owed {
+// confirm that the attempt is void there, and to drop what it left defined unless
+// that is to be kept.
+func (c *Core) owedAfter(m *move, act migration.Action, keep bool, now time.Time) []store.Owed {
 	var out []store.Owed
 	add := func(kind store.OwedKind) {
 		out = append(out, store.Owed{Kind: kind, Host: m.row.Target, Domain: m.row.Domain, Attempt: m.row.ID, Since: now, MemoryKiB: m.row.Before.MemoryKiB})
@@ -197,8 +219,7 @@ func (c *Core) owedAfter(m *move, act migration.Action, now time.Time) []store.O
 		add(store.OwedVoid)
 		add(store.OwedReservation)
 	}
-	w := c.hosts[m.row.Target].word(m.row.Domain)
-	if w == nil || w.GetPersistent() {
+	if w := c.targetWord(m); !keep && (w == nil || w.GetPersistent()) {
 		add(store.OwedSettle)
 	}
 	return out

@@ -332,6 +332,32 @@ func TestSourceRebootsInMidMove(t *testing.T) {
 	}
 }
 
+// TestCopyDiesAtTheSwitch: the guest has left the source by the move, definition
+// and all, and its copy dies before it ran. The definition that came with it is
+// the only one there is.
+func TestCopyDiesAtTheSwitch(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.until("g1 has stopped", 20*time.Second, func() bool { return w.hosts["h1"].domains["uuid-g1"].progress == 4 })
+	row := w.row("g1")
+	target := w.hosts[row.Target]
+	c := target.domains["uuid-g1"]
+	c.proc, c.live, c.complete, c.guard, c.job = none, "", false, false, false
+	target.sight("uuid-g1")
+	w.settle()
+	w.until("g1's row ends", 30*time.Second, func() bool { return w.rows()[row.ID].State.Ended() })
+	w.pass(10 * time.Second)
+	if got := w.rows()[row.ID]; got.State != migration.Failed || w.claim("g1").Domain != "" {
+		t.Errorf("%s: %s; claim %+v", got.State, got.Outcome, w.claim("g1"))
+	}
+	if w.hosts["h1"].domains["uuid-g1"].persistent || !c.persistent {
+		t.Errorf("defined on h1: %t, on %s: %t; want the target alone", w.hosts["h1"].domains["uuid-g1"].persistent, row.Target, c.persistent)
+	}
+	if n := len(w.events("definition.kept")); n != 1 {
+		t.Errorf("%d events say where the definition is", n)
+	}
+}
+
 // TestSourceBootsAfterTheCommit: the guest runs on the target, and the source's
 // definition, which nobody there knows the reason of any more, stays and is named.
 func TestSourceBootsAfterTheCommit(t *testing.T) {
