@@ -11,7 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Error is one thing that is wrong with a configuration. Value is empty when the key itself is the matter.
+// Error is one thing that is wrong with a configuration. Value is empty when the file is not TOML.
 type Error struct {
 	File     string // path as given, empty when the configuration did not come from a file
 	Key      string // dotted, such as "migration.per_source"; empty when the file is not TOML
@@ -94,7 +94,7 @@ func (c *checks) decode(prefix string, table map[string]any, into reflect.Value)
 	for _, key := range sortedKeys(table) {
 		field, ok := fields[key]
 		if !ok {
-			c.errs = append(c.errs, &Error{File: c.file, Key: prefix + key,
+			c.errs = append(c.errs, &Error{File: c.file, Key: prefix + key, Value: written(table[key]),
 				Expected: "no such key; expected one of " + strings.Join(known, ", ")})
 			continue
 		}

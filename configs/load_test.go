@@ -52,10 +52,10 @@ func TestBadInput(t *testing.T) {
 		text string
 		want string
 	}{
-		{"unknown key", manager, `mod = "auto"`, `f.toml: mod: no such key; expected one of listen, state_dir,`},
-		{"unknown key in a table", manager, "[migration]\nper_sorce = 2", `f.toml: migration.per_sorce: no such key; expected one of per_source,`},
-		{"unknown table", agent, "[etcd]\nx = 1", `f.toml: etcd: no such key`},
-		{"wrong case", manager, `Mode = "auto"`, `f.toml: Mode: no such key`},
+		{"unknown key", manager, `mod = "auto"`, `f.toml: mod = "auto": no such key; expected one of listen, state_dir,`},
+		{"unknown key in a table", manager, "[migration]\nper_sorce = 2", `f.toml: migration.per_sorce = 2: no such key; expected one of per_source,`},
+		{"unknown table", agent, "[etcd]\nx = 1", `f.toml: etcd = {…}: no such key`},
+		{"wrong case", manager, `Mode = "auto"`, `f.toml: Mode = "auto": no such key`},
 		{"not TOML", manager, "listen = \":7443\"\nmode = auto", `f.toml: mode: line 2 is not TOML: `},
 		{"same key twice", manager, "mode = \"auto\"\nmode = \"shadow\"", `line 2 is not TOML`},
 		{"string for a number", manager, "[migration]\nper_source = \"2\"", `f.toml: migration.per_source = "2": expected a whole number`},

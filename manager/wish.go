@@ -172,7 +172,7 @@ func (c *Core) drained(now time.Time) {
 			continue
 		}
 		next := h.Host
-		next.State, next.StateReason, next.StateSince = store.Drained, "no process, job, start or incoming copy in a complete report that promised to take nothing new", now
+		next.State, next.StateReason, next.StateSince = store.Drained, "nothing runs, starts or arrives there, by its complete report, and it takes nothing new", now
 		e := store.Event{At: now, Kind: "host.drained", Severity: store.Info, Host: h.Name, Decision: h.StateDecision, Text: "the host is empty"}
 		err := c.update("draining "+h.Name, func(tx store.Tx) error {
 			if err := tx.PutHost(next); err != nil {

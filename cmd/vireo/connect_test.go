@@ -192,7 +192,7 @@ func TestBadConfiguration(t *testing.T) {
 	run(map[string]string{"VIREO_CONFIG": "/nowhere/cli.toml"}, "VIREO_CONFIG", "/nowhere/cli.toml")
 	run(map[string]string{"VIREO_CONFIG": file, "VIREO_MANAGER": "manager:7443"}, "VIREO_MANAGER", "manager:7443", "https://")
 	write("manger = \"https://h\"\n")
-	run(here, "cli.toml: manger: no such key")
+	run(here, "cli.toml: manger = \"https://h\": no such key")
 	write("timeout = \"soon\"\n")
 	run(here, "timeout", "soon")
 

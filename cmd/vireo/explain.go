@@ -98,8 +98,11 @@ func (p *program) explain(ctx context.Context, s *managerv1.ExplainResponse) {
 	}
 	if len(s.Migrations) > 0 {
 		heading("Moves")
-		for _, m := range s.Migrations {
-			p.explainMigration(m)
+		for i, m := range s.Migrations { // the newest first
+			p.explainMigration(m, about != "" && i == 0)
+		}
+		if about == "" || len(s.Migrations) > 1 {
+			p.printf("  step by step: vireo explain migration ID\n")
 		}
 	}
 	if len(s.Events) > 0 {
@@ -162,7 +165,8 @@ func (p *program) printPlacement(indent string, m *managerv1.Placement) {
 	}
 }
 
-func (p *program) explainMigration(m *managerv1.Migration) {
+// explainMigration tells a move; its steps only where it is the subject.
+func (p *program) explainMigration(m *managerv1.Migration, steps bool) {
 	p.printf("  %s  %s: %s → %s, %s  %s\n", stamp(m.Started), cell{or(m.DomainName, m.Domain), bold}, m.Source, m.Target, state(m.State), cell{m.Id, dim})
 	if m.Reason != "" {
 		p.printf("    because: %s\n", m.Reason)
@@ -175,6 +179,9 @@ func (p *program) explainMigration(m *managerv1.Migration) {
 	}
 	if m.Downtime != nil {
 		p.printf("    down for %s: %s\n", millis(m.Downtime.Total), shares(m.Downtime))
+	}
+	if !steps {
+		return
 	}
 	wide := 0
 	for _, s := range m.Steps {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
@@ -23,13 +24,15 @@ func (s *story) after(ctx context.Context) error {
 	if err := s.judgeHealthy(ctx); err != nil {
 		return err
 	}
-	s.text.chapter("Why, in vireo's own words")
+	s.text.chapter("Why, in vireo's own words, from the stored evidence")
 	out, err := s.lab.Vireo(ctx, "explain", "host", FailingHost)
 	if err != nil {
 		return err
 	}
 	s.text.command("vireo explain host %s", FailingHost)
-	s.text.block(out)
+	why, _, _ := strings.Cut(out, "\nMoves\n") // which were just seen
+	s.text.block(strings.TrimRight(why, "\n"))
+	s.text.dim("    … and its moves and events; vireo explain domain and vireo explain migration tell theirs")
 	return nil
 }
 
@@ -49,7 +52,7 @@ func (s *story) measure(ctx context.Context) error {
 			}
 			g.Gap = time.Duration(b.LargestGapMS * float64(time.Millisecond))
 			g.Restarts, g.Double, g.Damaged = b.Restarts, b.DoubleSeconds, b.PatternErrors+b.DiskErrors > 0
-			moved, downtime = g.From+" → "+g.To, g.Downtime.Total.Round(time.Millisecond).String()
+			moved, downtime = g.From+" → "+g.To, fmt.Sprintf("%d ms", g.Downtime.Total.Round(time.Millisecond).Milliseconds())
 		}
 		s.text.line("  %-8s %-10s %14s %19.0f ms %10d %10d s %8d", b.Name, moved, downtime, b.LargestGapMS, b.Restarts, b.DoubleSeconds, b.PatternErrors+b.DiskErrors)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/vireo-kvm/vireo/test/lab"
@@ -70,6 +71,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	}
 	began := time.Now()
 	s := &story{Options: o, text: newText(o.Out, o.Color)}
+	s.text.line("Drive %s failed in a data centre on 2014-09-29; its daily SMART record was kept. Here it dies again, under the root", FailingDrive)
+	s.text.line("file system of %s, a recorded day every %s. vireo's model was not trained on it. Will the host be empty in time?", FailingHost, o.Every)
 	s.text.chapter("A fleet: three KVM hosts, six guests, a manager, an agent on each host")
 	s.lab, err = lab.Up(ctx, lab.Options{Hosts: 3, Guests: 6, GuestMiB: 128, Bin: o.Bin, Say: func(line string) { s.text.dim("  " + line) }})
 	if err != nil {
@@ -114,7 +117,7 @@ func (s *story) past(ctx context.Context) error {
 			return err
 		}
 		s.text.command("vireo pfa import --as-readings --host %s --until %d %s.csv", h.host, firstDay-1, h.drive)
-		s.text.block(out)
+		s.text.block(strings.TrimPrefix(out, drives+"/"))
 	}
 	return nil
 }
@@ -126,13 +129,14 @@ func (s *story) before(ctx context.Context) error {
 }
 
 func (s *story) showHosts(ctx context.Context) error {
-	for _, h := range []string{"h1", "h2", "h3"} {
+	var blocks []string
+	for _, h := range []string{FailingHost, HealthyHost, "h3"} {
 		out, err := s.lab.Virsh(ctx, h, "list")
 		if err != nil {
 			return err
 		}
-		s.text.command("virsh list      # on %s", h)
-		s.text.block(out)
+		blocks = append(blocks, "$ virsh list    # on "+h+"\n"+out)
 	}
+	s.text.columns(blocks)
 	return nil
 }

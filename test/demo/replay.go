@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/pfa"
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
@@ -26,13 +27,14 @@ type seen struct {
 	decision map[string]string
 	claim    map[string]uint64
 	moved    map[string]bool
-	guests   []string // that the failing host had before
+	summary  map[string]bool // of decisions
+	guests   []string        // that the failing host had before
 	empty    bool
 }
 
 // settle waits until every agent is connected and every guest has its claim.
 func (s *story) settle(ctx context.Context) error {
-	s.seen = seen{risk: map[string]string{}, state: map[string]string{}, decision: map[string]string{}, claim: map[string]uint64{}, moved: map[string]bool{}}
+	s.seen = seen{risk: map[string]string{}, state: map[string]string{}, decision: map[string]string{}, claim: map[string]uint64{}, moved: map[string]bool{}, summary: map[string]bool{}}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -66,7 +68,8 @@ func (s *story) settle(ctx context.Context) error {
 // replay lets both drives live their recorded days and tells what vireo makes
 // of it, until the failing host is empty or the drive has been dead for a while.
 func (s *story) replay(ctx context.Context) error {
-	s.text.chapter(fmt.Sprintf("The next recorded days, one every %s, as what smartctl prints on h1 and h2", s.Every))
+	s.text.chapter(fmt.Sprintf("The next recorded days, one every %s, as what smartctl prints on %s and %s; day 0 is the drive's last", s.Every, FailingHost, HealthyHost))
+	s.text.dim("  SMART 5: reallocated sectors, 187: reported uncorrectable errors, 188: command timeouts, 197: pending sectors, 198: offline uncorrectable")
 	if err := s.rememberGuests(ctx); err != nil {
 		return err
 	}
@@ -190,7 +193,7 @@ func (s *story) tellRisk(r *managerv1.ComponentRisk) {
 	if r.Component != "disk:"+FailingDrive && r.Component != "disk:"+HealthyDrive {
 		return
 	}
-	risk := fmt.Sprintf("%.1f %%", r.GetScore().GetP30D())
+	risk := pfa.Percent(r.GetScore().GetP30D())
 	if s.seen.risk[r.Component] == risk {
 		return
 	}
@@ -199,7 +202,8 @@ func (s *story) tellRisk(r *managerv1.ComponentRisk) {
 	if len(r.Reasons) > 0 {
 		why = ": " + r.Reasons[0].Text
 	}
-	s.text.line(indent+"%s %s  risk %s (%.1f–%.1f) in 30 days%s", r.Host, r.Component, s.text.paint(bold, risk), r.Score.Low30D, r.Score.High30D, why)
+	s.text.line(indent+"%s %s: risk %s within 30 days (%s–%s)%s", r.Host, r.Component, s.text.paint(bold, risk),
+		strings.TrimSuffix(pfa.Percent(r.Score.Low30D), " %"), pfa.Percent(r.Score.High30D), why)
 }
 
 func (s *story) tellDecision(d *managerv1.Decision) {
@@ -211,10 +215,13 @@ func (s *story) tellDecision(d *managerv1.Decision) {
 	if d.Kind == "evacuate" && d.Host == FailingHost && s.result.EvacuationRisk == 0 {
 		s.result.EvacuationRisk = d.GetRisk().GetP30D()
 	}
-	s.text.line(indent+"%s %s", s.text.paint(yellow, fmt.Sprintf("%s: %s (%s)", d.Host, d.Kind, d.Status)), d.Summary)
+	title := s.text.paint(yellow, fmt.Sprintf("%s: %s (%s)", d.Host, d.Kind, d.Status))
 	if !first {
+		s.text.line(indent+"%s %s", title, d.Resolution)
 		return
 	}
+	s.seen.summary[d.Summary] = true
+	s.text.line(indent+"%s %s", title, d.Summary)
 	for _, p := range d.Placements {
 		where := "stays"
 		if p.Target != "" {
@@ -246,14 +253,20 @@ func (s *story) tellMove(m *managerv1.Migration) {
 	s.seen.moved[m.Id] = true
 	d := m.GetDowntime()
 	ms := func(v interface{ AsDuration() time.Duration }) string {
-		return v.AsDuration().Round(time.Millisecond).String()
+		return fmt.Sprintf("%d ms", v.AsDuration().Round(time.Millisecond).Milliseconds())
 	}
-	s.text.line(indent+"%s", s.text.paint(green, fmt.Sprintf("%s %s → %s: %s in %s, downtime %s (switch %s, source's exit %s, hand-over %s)", m.DomainName, m.Source, m.Target,
+	s.text.line(indent+"%s", s.text.paint(green, fmt.Sprintf("%s %s → %s: %s in %s, down for %s (switch %s, source's exit %s, hand-over %s)", m.DomainName, m.Source, m.Target,
 		m.State, m.Ended.AsTime().Sub(m.Started.AsTime()).Round(10*time.Millisecond), ms(d.GetTotal()), ms(d.GetSwitch()), ms(d.GetSourceExit()), ms(d.GetHandover()))))
 	s.result.Guests = append(s.result.Guests, Guest{
 		Name: m.DomainName, From: m.Source, To: m.Target, Took: m.Ended.AsTime().Sub(m.Started.AsTime()),
 		Downtime: Downtime{d.GetTotal().AsDuration(), d.GetSwitch().AsDuration(), d.GetSourceExit().AsDuration(), d.GetHandover().AsDuration()},
 	})
+}
+
+// stateWords are the states as a sentence ends with them.
+var stateWords = map[string]string{
+	"healthy": "healthy", "watch": "on watch", "quarantined": "quarantined", "evacuating": "evacuating", "drained": "drained",
+	"maintenance": "in maintenance", "unknown": "unknown",
 }
 
 func (s *story) tellState(h *managerv1.Host) {
@@ -263,7 +276,11 @@ func (s *story) tellState(h *managerv1.Host) {
 	}
 	s.seen.state[h.Name] = h.State
 	if was != "" {
-		s.text.line(indent+"%s", s.text.paint(yellow, fmt.Sprintf("%s is %s: %s", h.Name, h.State, h.StateReason)))
+		why := ": " + h.StateReason
+		if s.seen.summary[h.StateReason] { // the decision has said it
+			why = ""
+		}
+		s.text.line(indent+"%s", s.text.paint(yellow, fmt.Sprintf("%s is %s%s", h.Name, stateWords[h.State], why)))
 	}
 	if h.Name == FailingHost && h.State == "drained" {
 		s.seen.empty = true

@@ -50,6 +50,28 @@ func (t *text) command(format string, args ...any) {
 	t.line("  %s", t.paint(faint, "$ ")+fmt.Sprintf(format, args...))
 }
 
+// columns writes blocks of lines beside each other.
+func (t *text) columns(blocks []string) {
+	const wide = 34
+	split := make([][]string, len(blocks))
+	rows := 0
+	for i, b := range blocks {
+		split[i] = strings.Split(strings.TrimRight(b, "\n"), "\n")
+		rows = max(rows, len(split[i]))
+	}
+	for row := range rows {
+		var line strings.Builder
+		for _, lines := range split {
+			text := ""
+			if row < len(lines) {
+				text = lines[row]
+			}
+			fmt.Fprintf(&line, "%-*s", wide, text)
+		}
+		t.line("  %s", strings.TrimRight(line.String(), " "))
+	}
+}
+
 // block writes the output of a command, indented.
 func (t *text) block(out string) {
 	for l := range strings.Lines(strings.TrimRight(out, "\n") + "\n") {

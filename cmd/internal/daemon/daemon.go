@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -46,6 +47,9 @@ func Usage(format string, args ...any) error { return &Exit{ExitUsage, fmt.Error
 // wrong with it, a missing file included, is ExitUsage.
 func Config[T any](c *cli.Context, load func(path string) (T, error)) (T, error) {
 	cfg, err := load(c.String("config"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; %s config default prints one", err, c.App.Name)
+	}
 	if err != nil {
 		err = &Exit{ExitUsage, err}
 	}
@@ -86,6 +90,12 @@ func Run(ctx context.Context, app *cli.App, args []string, stderr io.Writer) int
 func onUsage(commands []*cli.Command) {
 	for _, c := range commands {
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return Usage("%w", err) }
+		c.HideHelpCommand = true
+		for _, f := range c.Flags {
+			if f, ok := f.(*cli.BoolFlag); ok {
+				f.DisableDefaultText = true // a switch is off until it is given
+			}
+		}
 		onUsage(c.Subcommands)
 	}
 }
