@@ -162,8 +162,11 @@ func (s *story) look(ctx context.Context) error {
 	var claims managerv1.ListClaimsResponse
 	var moves managerv1.ListMigrationsResponse
 	for _, err := range []error{
+		// First the hosts: a host that is drained has no move that the later
+		// answers do not show as ended.
+		s.lab.Ask(ctx, &hosts, "hosts"),
 		s.lab.Ask(ctx, &risks, "risk"), s.lab.Ask(ctx, &decisions, "decisions"), s.lab.Ask(ctx, &claims, "claims"),
-		s.lab.Ask(ctx, &moves, "migrations"), s.lab.Ask(ctx, &hosts, "hosts"),
+		s.lab.Ask(ctx, &moves, "migrations"),
 	} {
 		if err != nil {
 			return err
