@@ -28,11 +28,12 @@ func (c *Core) prepare(d *domain, o *agentv1.Order, p *agentv1.Prepare, now time
 	case d.leaving() != nil && d.leaving().Gone == "" && a.Stage == journal.Started:
 		c.refuse(d, o, now, "this host is the source of attempt %s, which is not over", a.ID)
 		return
-	case c.host.TakesNothing:
-		c.refuse(d, o, now, "this host takes nothing new")
-		return
 	case p.GetDomain().GetUuid() != d.UUID:
 		c.refuse(d, o, now, "the order does not describe the domain")
+		return
+	}
+	if why := c.takesNot(); why != "" {
+		c.refuse(d, o, now, "%s", why)
 		return
 	}
 	want := p.GetDomain()
@@ -42,7 +43,14 @@ func (c *Core) prepare(d *domain, o *agentv1.Order, p *agentv1.Prepare, now time
 			c.fail(d, o, now, err)
 			return
 		}
-		if why := judge(want, g, c.reserved(attempt)); len(why) > 0 {
+		why := judge(want, g, c.reserved(attempt))
+		// The order may have been overtaken while libvirt was asked.
+		for _, overtaken := range []string{c.stale(o), c.takesNot()} {
+			if overtaken != "" {
+				why = append(why, overtaken)
+			}
+		}
+		if len(why) > 0 {
 			c.refuse(d, o, now, "%s", strings.Join(why, "; "))
 			return
 		}
@@ -60,6 +68,14 @@ func (c *Core) prepare(d *domain, o *agentv1.Order, p *agentv1.Prepare, now time
 		c.done(d, o, now)
 		c.sight(d)
 	})
+}
+
+// takesNot says why this host takes no new domain, "" when it does.
+func (c *Core) takesNot() string {
+	if c.host.TakesNothing {
+		return "this host takes nothing new"
+	}
+	return ""
 }
 
 // question is what has to be asked of this host before the domain is sent here.

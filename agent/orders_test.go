@@ -429,6 +429,34 @@ func TestTakeNothingIsJournaledAndReported(t *testing.T) {
 	a.mustSay(t, doneOutcome, "", say(0, "", &agentv1.TakeNothing{On: false}))
 }
 
+// TestPrepareLooksAgainAfterItsSurvey: what was promised, or began, while libvirt
+// was asked counts.
+func TestPrepareLooksAgainAfterItsSurvey(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		meanwhile func(t *testing.T, b *station)
+	}{
+		{"takes nothing", func(t *testing.T, b *station) {
+			b.mustSay(t, doneOutcome, "", say(0, "", &agentv1.TakeNothing{On: true}))
+		}},
+		{"another session", func(_ *testing.T, b *station) { b.open(6) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w, _, b := stage(t)
+			o := say(11, "m1", b.prepares())
+			b.give(o)
+			if b.results[o.GetId()] != nil {
+				t.Fatal("answered before libvirt was asked")
+			}
+			tc.meanwhile(t, b)
+			w.until("the order has ended", func() bool { return !b.core.domains[guest].busy() })
+			if a := b.core.domains[guest].Attempt; a != nil {
+				t.Errorf("prepared all the same: %+v", a)
+			}
+		})
+	}
+}
+
 func TestAbortTwice(t *testing.T) {
 	w, a, b := stage(t)
 	a.mustSay(t, refusedOutcome, "not under way", say(11, "m1", &agentv1.Abort{}))
