@@ -100,12 +100,12 @@ func (b Bandwidth) String() string {
 	return formatQuantity(uint64(b), bandwidthUnits)
 }
 
-// MiBps gives the bandwidth in MiB/s as libvirt counts it: rounded down but at least 1, and 0 for no limit.
-func (b Bandwidth) MiBps() uint64 {
+// BytesPerSecond gives the bandwidth as moves and plans count it: rounded down but at least 1, and 0 for no limit.
+func (b Bandwidth) BytesPerSecond() uint64 {
 	if b == 0 {
 		return 0
 	}
-	return max(1, uint64(b)/(8<<20))
+	return max(1, uint64(b)/8)
 }
 
 func (*Bandwidth) expected() string {

@@ -58,19 +58,20 @@ func TestSize(t *testing.T) {
 
 func TestBandwidth(t *testing.T) {
 	for text, want := range map[string]struct {
-		value, mib uint64
-		written    string
+		value, bytes uint64
+		written      string
 	}{
 		"unlimited": {0, 0, "unlimited"},
-		"1Gbit/s":   {1e9, 119, "1Gbit/s"},
-		"2.5Gbit/s": {2.5e9, 298, "2500Mbit/s"},
-		"125MB/s":   {1e9, 119, "1Gbit/s"},
-		"64MiB/s":   {64 * 8 << 20, 64, "64MiB/s"},
-		"1kbit/s":   {1000, 1, "1kbit/s"},
+		"1Gbit/s":   {1e9, 125e6, "1Gbit/s"},
+		"2.5Gbit/s": {2.5e9, 312.5e6, "2500Mbit/s"},
+		"125MB/s":   {1e9, 125e6, "1Gbit/s"},
+		"64MiB/s":   {64 * 8 << 20, 64 << 20, "64MiB/s"},
+		"1kbit/s":   {1000, 125, "1kbit/s"},
+		"1bit/s":    {1, 1, "1bit/s"},
 	} {
 		var b Bandwidth
-		if err := b.UnmarshalText([]byte(text)); err != nil || uint64(b) != want.value || b.MiBps() != want.mib {
-			t.Errorf("%s: got %d bit/s, %d MiB/s, %v", text, uint64(b), b.MiBps(), err)
+		if err := b.UnmarshalText([]byte(text)); err != nil || uint64(b) != want.value || b.BytesPerSecond() != want.bytes {
+			t.Errorf("%s: got %d bit/s, %d B/s, %v", text, uint64(b), b.BytesPerSecond(), err)
 		}
 		if b.String() != want.written {
 			t.Errorf("%s is written %s, want %s", text, b, want.written)

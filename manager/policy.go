@@ -60,7 +60,7 @@ const assumedBandwidth = 112 << 20
 
 // PolicyFrom translates the configuration.
 func PolicyFrom(m configs.Manager) Policy {
-	bandwidth := uint64(m.Migration.Bandwidth)
+	bandwidth := m.Migration.Bandwidth.BytesPerSecond()
 	threshold := func(t configs.Threshold) decide.Threshold { return decide.Threshold{Enter: t.Enter, Leave: t.Leave} }
 	p := Policy{
 		Decide: decide.Policy{
