@@ -118,15 +118,18 @@ func (v Verdict) IsFailing() bool {
 }
 
 // Top returns at most n reasons that raise the risk, the strongest first. The
-// baseline is one of them only if nothing else is.
+// baseline is one of them only if no signal is, and what several signals make
+// together only beside one.
 func (v Verdict) Top(n int) []Reason {
 	var out []Reason
+	signals := false
 	for _, r := range v.Reasons {
 		if len(out) < n && r.Contribution > 0.05 && (r.Part == PartSignal || r.Part == PartCombination) {
 			out = append(out, r)
+			signals = signals || r.Part == PartSignal
 		}
 	}
-	if len(out) == 0 && n > 0 {
+	if !signals && n > 0 {
 		for _, r := range v.Reasons {
 			if r.Part == PartBaseline {
 				return []Reason{r}

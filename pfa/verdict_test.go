@@ -307,3 +307,14 @@ func TestOneWordForManyPartitions(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestTopOfAHealthyDrive(t *testing.T) {
+	baseline, together := Reason{Part: PartBaseline, Contribution: -5}, Reason{Part: PartCombination, Contribution: 0.2}
+	rise := Reason{Part: PartSignal, Signal: signal.SmartPendingSectors, Contribution: 0.1}
+	if got := (Verdict{Reasons: []Reason{baseline, together}}).Top(3); len(got) != 1 || got[0].Part != PartBaseline {
+		t.Errorf("without a signal: %v, want the baseline", got)
+	}
+	if got := (Verdict{Reasons: []Reason{baseline, together, rise}}).Top(3); len(got) != 2 || got[0].Part != PartCombination || got[1].Part != PartSignal {
+		t.Errorf("beside a signal: %v", got)
+	}
+}

@@ -24,9 +24,9 @@ func baselineWords(s *State, percent float64) string {
 
 func severalWords(contribution float64) string {
 	if contribution < 0 {
-		return "several error counters at once (they partly tell the same)"
+		return "its counters taken together (they partly tell the same)"
 	}
-	return "several error counters at once"
+	return "its counters taken together"
 }
 
 // counterWords says what a counter did: "reported uncorrectable errors (187)

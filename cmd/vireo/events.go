@@ -39,7 +39,9 @@ func (p *program) eventsCommand() *cli.Command {
 				return err
 			}
 			defer stream.Close()
+			quiet := true
 			for stream.Receive() {
+				quiet = false
 				if c.Bool("json") {
 					if err := p.printJSONLine(stream.Msg()); err != nil {
 						return err
@@ -47,6 +49,9 @@ func (p *program) eventsCommand() *cli.Command {
 					continue
 				}
 				p.printEvent(c.Context, stream.Msg())
+			}
+			if quiet && stream.Err() == nil && !c.Bool("json") {
+				p.printf("nothing has happened\n")
 			}
 			return stream.Err()
 		},
