@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vireo-kvm/vireo/agent/wire/join"
@@ -133,11 +134,19 @@ func (m *Manager) post(f func(now time.Time)) {
 	}
 }
 
-// do runs f in the loop and waits until it is done.
+// do runs f in the loop and waits until it is done. When it returns f does not
+// run and never will: what f writes may be read. A caller whose ctx ends while f
+// waits for its turn is not served; once f has begun it is waited for.
 func (m *Manager) do(ctx context.Context, f func(now time.Time)) error {
+	var taken atomic.Bool
 	done := make(chan struct{})
 	select {
-	case m.inbox <- func(now time.Time) { defer close(done); f(now) }:
+	case m.inbox <- func(now time.Time) {
+		if taken.CompareAndSwap(false, true) {
+			defer close(done)
+			f(now)
+		}
+	}:
 	case <-m.ended:
 		return errEnded
 	case <-ctx.Done():
@@ -149,7 +158,15 @@ func (m *Manager) do(ctx context.Context, f func(now time.Time)) error {
 	case <-m.ended:
 		return errEnded
 	case <-ctx.Done():
-		return ctx.Err()
+		if taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+	}
+	select {
+	case <-done:
+		return nil
+	case <-m.ended:
+		return errEnded
 	}
 }
 
