@@ -6,6 +6,7 @@ import (
 	"time"
 
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/pki"
 	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
@@ -140,6 +141,43 @@ func TestIdentity(t *testing.T) {
 				t.Errorf("welcome %q, want a refusal: %q", refused, c.want)
 			}
 		})
+	}
+}
+
+// TestNewSessionAnswersForTheOld: whoever waits for an agent's answer hears that
+// it began anew, although nobody has said that the old session ended.
+func TestNewSessionAnswersForTheOld(t *testing.T) {
+	w := fleet(t)
+	var got []*managerv1.VirshOutput
+	w.do(func() {
+		w.core.runVirsh(w.core.hosts["h1"], []string{"list"}, func(o *managerv1.VirshOutput) { got = append(got, o) })
+	})
+	w.hosts["h1"].connect()
+	w.settle()
+	if len(got) != 1 || !strings.Contains(got[0].GetError(), "another session") || len(w.core.asked.virsh) != 0 {
+		t.Errorf("answers %v, %d open", got, len(w.core.asked.virsh))
+	}
+	if w.core.hosts["h1"].session == nil || !w.core.hosts["h1"].alive() {
+		t.Error("the new session does not count")
+	}
+}
+
+// TestStrangersAreNoNews: a token that is no token fills no log.
+func TestStrangersAreNoNews(t *testing.T) {
+	w := fleet(t)
+	ca, err := pki.NewCA(w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(w.log)
+	w.do(func() {
+		_, err = w.core.enrol(w.now, ca, ca.NewToken(), &agentv1.EnrollRequest{Host: "h9"})
+	})
+	if err == nil || !strings.Contains(err.Error(), "does not let h9 in") {
+		t.Errorf("enrolled: %v", err)
+	}
+	if got := w.log[before:]; len(got) > 0 {
+		t.Errorf("logged: %q", got)
 	}
 }
 

@@ -243,8 +243,8 @@ func (c *Core) update(what string, f func(tx store.Tx) error) error {
 			c.log.Error("the store is full: nothing is granted and nothing moves until there is room", "doing", what, "err", err)
 		}
 		c.book.full = true
-	case errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrExpired):
-		// A stranger may present any token; that is no news of the store.
+	case errors.Is(err, errStranger):
+		// Anybody may present any token, as often as they like.
 	case errors.Is(err, store.ErrStale), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrNotFound), errors.Is(err, errRefused):
 		c.log.Error("the store refused", "doing", what, "err", err)
 	default:
@@ -255,6 +255,9 @@ func (c *Core) update(what string, f func(tx store.Tx) error) error {
 
 // errRefused ends a transaction whose own check failed.
 var errRefused = errors.New("refused")
+
+// errStranger ends a transaction for somebody whose token lets nobody in.
+var errStranger = errors.New("no valid token")
 
 // ended says whether a row needs no more steps.
 func ended(r migration.Row) bool { return r.State.Ended() }

@@ -85,7 +85,10 @@ func (c *Core) enrol(now time.Time, issuer Issuer, token join.Token, req *agentv
 	var host store.Host
 	err := c.update("enrolling "+name, func(tx store.Tx) error {
 		t, err := tx.TakeToken(token.ID, token.SecretHash(), now)
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrExpired):
+			return fmt.Errorf("%w: %w", errStranger, err)
+		case err != nil:
 			return err
 		}
 		if t.Host != name {
@@ -108,16 +111,15 @@ func (c *Core) enrol(now time.Time, issuer Issuer, token join.Token, req *agentv
 		return err
 	})
 	switch {
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrExpired):
+	case errors.Is(err, errStranger):
 		return nil, apierr.New(apierr.Permission, "this token does not let %s in: %w", name, err)
 	case errors.Is(err, errRefused):
 		return nil, apierr.New(apierr.Permission, "%w", err)
 	case err != nil:
 		return nil, err
 	}
-	if old != nil && old.session != nil {
-		old.session.over = true
-		old.session.link.Close(errors.New("another machine has enrolled under this name"))
+	if old != nil {
+		c.hangUp(old, "another machine has enrolled under this name")
 	}
 	// It inherits nothing but what was seen on the host of that name.
 	c.hosts[name] = newHost(host)
@@ -180,11 +182,7 @@ func (c *Core) remove(now time.Time, name, who, reason string) error {
 		return err
 	}
 	h.Host = next
-	if h.session != nil {
-		h.session.over = true
-		h.session.link.Close(errors.New("the host was removed"))
-		h.session = nil
-	}
+	c.hangUp(h, "the host was removed")
 	c.silence(h, "removed", now)
 	c.announce()
 	return nil

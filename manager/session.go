@@ -45,10 +45,7 @@ func (c *Core) Connect(now time.Time, peer pki.Peer, hello *agentv1.Hello, link 
 		link.Close(errors.New(why))
 		return s
 	}
-	if old := h.session; old != nil {
-		old.over = true
-		old.link.Close(errors.New("the agent began another session"))
-	}
+	c.hangUp(h, "the agent began another session")
 	delete(c.book.refused, peer.Host)
 	s.host = h
 	h.session = s
@@ -108,11 +105,7 @@ func (c *Core) admit(peer pki.Peer, hello *agentv1.Hello, now time.Time) (*host,
 		}
 	}
 	if mismatch != "" {
-		if h.session != nil {
-			h.session.over = true
-			h.session.link.Close(errors.New(mismatch))
-			h.session = nil
-		}
+		c.hangUp(h, mismatch)
 		c.silence(h, mismatch, now)
 		return nil, mismatch
 	}
@@ -131,16 +124,28 @@ func (c *Core) Closed(now time.Time, s *Session, err error) {
 		s.over = true
 		return
 	}
-	h := s.host
-	s.over = true
-	h.session = nil
 	why := "its agent went away"
 	if err != nil {
 		why += ": " + err.Error()
 	}
+	c.forget(s, why)
+	c.silence(s.host, why, now)
+}
+
+// hangUp ends the conversation with a host, if there is one.
+func (c *Core) hangUp(h *host, why string) {
+	if s := h.session; s != nil {
+		s.link.Close(errors.New(why))
+		c.forget(s, why)
+	}
+}
+
+// forget drops what waits for an answer in a conversation that is over.
+func (c *Core) forget(s *Session, why string) {
+	s.over = true
+	s.host.session = nil
 	c.forgetOrders(s)
-	c.failVirsh(h, why)
-	c.silence(h, why, now)
+	c.failVirsh(s.host, why)
 }
 
 // Received takes one message.
