@@ -41,6 +41,9 @@ func upCommand() *cli.Command {
 				return err
 			}
 			fmt.Fprintf(os.Stderr, "%5.1fs  up: %d hosts, %d guests\n", time.Since(begin).Seconds(), len(l.Hosts), len(l.Guests))
+			if !o.NoVireo {
+				fmt.Fprintf(os.Stderr, "        eval \"$(%s env)\" lets this shell's vireo talk to it: vireo hosts\n", os.Args[0])
+			}
 			return nil
 		},
 	}

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,5 +131,13 @@ func TestTheStandInSpeaksLikeSmartctl(t *testing.T) {
 	}
 	if doc, exit := call("--json", "--all", "/dev/sda"); exit != 8 || doc.Smartctl.ExitStatus != 8 || doc.Status.Passed {
 		t.Errorf("a drive that fails: exit %d, %+v", exit, doc)
+	}
+}
+
+func TestAnUnknownDriveNamesTheKnownOnes(t *testing.T) {
+	l := &Lab{Description{Hosts: []HostSpec{{Name: "h1"}}}}
+	err := l.Replay(t.Context(), "h1", Replay{Serial: "NOPE", Drives: "testdata/drives"}, io.Discard)
+	if !errors.Is(err, ErrReplay) || !strings.Contains(err.Error(), `no drive "NOPE"`) || !strings.Contains(err.Error(), "LAB0001") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -36,6 +37,16 @@ func (l *Lab) Replay(ctx context.Context, host string, r Replay, out io.Writer) 
 		r.Drives = dir
 	}
 	drive, err := ReadDrive(filepath.Join(r.Drives, r.Serial+".csv"))
+	if errors.Is(err, fs.ErrNotExist) {
+		records, err := filepath.Glob(filepath.Join(r.Drives, "*.csv"))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrReplay, err)
+		}
+		for i := range records {
+			records[i] = strings.TrimSuffix(filepath.Base(records[i]), ".csv")
+		}
+		return fmt.Errorf("%w: no drive %q in %s; there are %s", ErrReplay, r.Serial, r.Drives, strings.Join(records, ", "))
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrReplay, err)
 	}
