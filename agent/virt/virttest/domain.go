@@ -76,6 +76,7 @@ func (d *domain) launch(xml string, reason virt.Reason) {
 		xml: xml, state: virt.StatePaused, reason: reason, memory: -1,
 	}
 	d.h.nextID++
+	f.changes++
 }
 
 // boot starts the domain as a user would, by way of the hook.
@@ -106,6 +107,7 @@ func (d *domain) boot(xml string, state virt.State) error {
 		d.emit(virt.Suspended, virt.DetailPaused)
 		return nil
 	}
+	d.h.f.changes++
 	d.proc.state, d.proc.reason = virt.StateRunning, virt.ReasonBooted
 	if restored {
 		d.proc.reason = virt.ReasonRestored
@@ -116,11 +118,13 @@ func (d *domain) boot(xml string, state virt.State) error {
 }
 
 func (d *domain) pause(reason virt.Reason, detail string) {
+	d.h.f.changes++
 	d.proc.state, d.proc.reason = virt.StatePaused, reason
 	d.emit(virt.Suspended, detail)
 }
 
 func (d *domain) run(reason virt.Reason, detail string) {
+	d.h.f.changes++
 	d.proc.revived = d.proc.revived || d.proc.memory < d.h.f.lastRun[d.uuid]
 	d.proc.state, d.proc.reason = virt.StateRunning, reason
 	d.emit(virt.Resumed, detail)
@@ -129,6 +133,7 @@ func (d *domain) run(reason virt.Reason, detail string) {
 // exit ends the process: the kernel tells whoever watches it. libvirtd learns
 // of it in gone.
 func (d *domain) exit() {
+	d.h.f.changes++
 	p := d.proc.process
 	d.proc = nil
 	d.h.exited(p)

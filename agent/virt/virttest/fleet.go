@@ -34,17 +34,18 @@ type Fleet struct {
 	timing  Timing
 	unheard unheard
 
-	mu     sync.Mutex // guards all below and everything reachable from it
-	now    time.Duration
-	timers timers
-	order  uint64
-	hosts  []*Host
-	cuts   map[link]bool
-	ties   []*tether
-	moves  []*move
-	breaks map[breakpoint]func()
-	pid    int
-	uuid   uint64
+	mu      sync.Mutex // guards all below and everything reachable from it
+	now     time.Duration
+	timers  timers
+	order   uint64
+	hosts   []*Host
+	cuts    map[link]bool
+	ties    []*tether
+	moves   []*move
+	breaks  map[breakpoint]func()
+	pid     int
+	uuid    uint64
+	changes uint64 // of what truth.go shows
 	// lastRun is when a process of the domain last ran, by UUID; documents are
 	// parsed once, and whoever gets one does not change it.
 	lastRun   map[string]time.Duration

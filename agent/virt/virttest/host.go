@@ -89,6 +89,7 @@ func (h *Host) BootID() string {
 // whose connections and watches are just forgotten.
 func (h *Host) Crash() {
 	h.f.change(func() {
+		h.f.changes++
 		h.up, h.libvirtd, h.frozen = false, false, false
 		h.watches = nil
 		for _, c := range h.f.connsFrom(h) {

@@ -134,6 +134,7 @@ func (f *Fleet) begin(h *Host, p virt.MigrateParams, done func(error)) error {
 
 func (m *move) enter(p Phase) {
 	m.phase = p
+	m.f.changes++
 	at := breakpoint{m.p.UUID, p}
 	if do := m.f.breaks[at]; do != nil {
 		delete(m.f.breaks, at)
@@ -391,6 +392,7 @@ func (m *move) settle(err error) {
 func (m *move) forget() {
 	m.halt()
 	m.t.release()
+	m.f.changes++
 	m.f.moves = slices.DeleteFunc(m.f.moves, func(x *move) bool { return x == m })
 }
 

@@ -48,6 +48,14 @@ func (f *Fleet) Guests() []Guest {
 	return all
 }
 
+// Changes grows whenever Guests, or Moving, may answer otherwise than before,
+// but for Memory, which grows with time.
+func (f *Fleet) Changes() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changes
+}
+
 // LastRun is when a process of the domain last ran anywhere: what is older than
 // that is old memory. Zero when none has.
 func (f *Fleet) LastRun(uuid string) time.Duration {
@@ -80,4 +88,31 @@ func (f *Fleet) Moving(uuid string) bool {
 		}
 	}
 	return false
+}
+
+// Up says whether the machine runs.
+func (h *Host) Up() bool {
+	h.f.mu.Lock()
+	defer h.f.mu.Unlock()
+	return h.up
+}
+
+// Answers says whether its libvirtd runs and is not frozen.
+func (h *Host) Answers() bool {
+	h.f.mu.Lock()
+	defer h.f.mu.Unlock()
+	return h.up && h.libvirtd && !h.frozen
+}
+
+// AutostartOn names the hosts whose libvirtd starts the domain by itself.
+func (f *Fleet) AutostartOn(uuid string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var on []string
+	for _, h := range f.hosts {
+		if d := h.domains[uuid]; d != nil && d.def != "" && d.autostart {
+			on = append(on, h.name)
+		}
+	}
+	return on
 }

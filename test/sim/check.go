@@ -1,0 +1,280 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/vireo-kvm/vireo/agent/journal"
+	"github.com/vireo-kvm/vireo/agent/virt/virttest"
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/migration"
+	"github.com/vireo-kvm/vireo/store"
+)
+
+// truth is what the checks remember from one event to the next.
+type truth struct {
+	procs map[procKey]virttest.Guest
+	twice map[string]time.Duration // by domain: since when it runs twice
+	still map[string]time.Duration // by domain: since when a move keeps it from running
+	// seen is the state of the fleet and of the ledger that was checked last.
+	seen [2]uint64
+}
+
+type procKey struct {
+	host string
+	pid  int
+}
+
+func newTruth() truth {
+	return truth{procs: map[procKey]virttest.Guest{}, twice: map[string]time.Duration{}, still: map[string]time.Duration{}}
+}
+
+// check holds the truth against the rules. s.cause says what has just happened.
+func (s *Sim) check() {
+	seen := [2]uint64{s.fleet.Changes(), s.house.ledger.commits}
+	if seen == s.truth.seen && len(s.truth.twice)+len(s.truth.still) == 0 {
+		return
+	}
+	s.truth.seen = seen
+	now := map[procKey]virttest.Guest{}
+	all := s.fleet.Guests()
+	for _, g := range all {
+		now[procKey{g.Host, g.Process.PID}] = g
+	}
+	for _, key := range sortedProcs(s.truth.procs) {
+		if was := s.truth.procs[key]; now[key].UUID == "" {
+			s.ended(was, all)
+		}
+	}
+	for _, g := range all {
+		was := s.truth.procs[procKey{g.Host, g.Process.PID}]
+		if was.UUID == "" || was.State != g.State || was.Reason != g.Reason || was.Incoming != g.Incoming {
+			s.say("truth: %s on %s is %s (%s) attempt %q, by %s", nameOf(g.UUID), g.Host, g.State, g.Reason, g.Attempt, s.cause)
+		}
+		if g.Revived && !was.Revived && !s.guest(g.UUID).tainted() {
+			s.fail("%s on %s runs on with memory of %s, and has run elsewhere until %s: its disks are newer (by %s)",
+				nameOf(g.UUID), g.Host, g.Memory, s.fleet.LastRun(g.UUID), s.cause)
+		}
+	}
+	s.truth.procs = now
+	for _, g := range s.guests {
+		s.checkGuest(g, all)
+	}
+}
+
+func (s *Sim) checkGuest(g *guest, all []virttest.Guest) {
+	running, present, byMove := 0, 0, false
+	var on []string
+	for _, p := range all {
+		if p.UUID != g.uuid {
+			continue
+		}
+		present++
+		if p.Running() {
+			running++
+			on = append(on, p.Host)
+		}
+	}
+	t, at := &s.truth, s.fleet.Now()
+	if running > 1 && !g.tainted() {
+		s.fail("%s runs on %v (by %s)", g.name, on, s.cause)
+	}
+	if running > 1 {
+		if _, known := t.twice[g.uuid]; !known {
+			t.twice[g.uuid] = at
+			s.count("ran twice by a user")
+		}
+		s.checkTwice(g, on)
+	} else {
+		delete(t.twice, g.uuid)
+	}
+	row, open := s.house.ledger.open(g.uuid)
+	if g.taint != "" && present <= 1 && !open && !s.fleet.Moving(g.uuid) {
+		s.say("truth: %s is clean again (%s)", g.name, g.taint)
+		g.taint = ""
+	}
+	byMove = running == 0 && present > 0 && !g.paused
+	if !byMove {
+		delete(t.still, g.uuid)
+		return
+	}
+	if _, known := t.still[g.uuid]; !known {
+		t.still[g.uuid] = at
+	}
+	s.checkStill(g, row, open)
+}
+
+// grace is how long messages, retries and a slow pass of the manager may take.
+const grace = 20 * time.Second
+
+// checkTwice: what nobody could prevent is ambiguous within one report.
+func (s *Sim) checkTwice(g *guest, on []string) {
+	since := max(s.truth.twice[g.uuid], s.house.since)
+	if !s.house.up() || s.house.frozen || s.house.ledger.full {
+		s.truth.twice[g.uuid] = s.fleet.Now()
+		return
+	}
+	for _, name := range on {
+		st := s.byName[name]
+		if !st.speaks() {
+			s.truth.twice[g.uuid] = s.fleet.Now()
+			return
+		}
+		since = max(since, st.since)
+	}
+	if s.fleet.Now()-since <= reportInterval+idle+grace {
+		return
+	}
+	if c := s.house.ledger.claims[g.uuid]; c.Phase != store.Ambiguous {
+		s.fail("%s runs on %v since %s and its claim is %q (holder %s)", g.name, on, since, c.Phase, c.Holder)
+	}
+}
+
+// speaks says whether the manager hears what is true on the host.
+func (st *station) speaks() bool {
+	return st.core != nil && !st.frozen && st.link != nil && st.link.id != "" && !st.link.broken && st.host.Answers()
+}
+
+// checkStill: a guest that a move keeps from running has a row, and after five
+// seconds somebody was told what it waits for.
+func (s *Sim) checkStill(g *guest, row migration.Row, open bool) {
+	t := &s.truth
+	if !s.house.up() || s.house.frozen || s.house.ledger.full {
+		t.still[g.uuid] = s.fleet.Now()
+		return
+	}
+	since := max(t.still[g.uuid], s.house.since)
+	if s.fleet.Now()-since <= reportInterval+idle+grace || g.tainted() {
+		return
+	}
+	if !open {
+		s.fail("%s stands still since %s because of a move, and no row knows of it", g.name, since)
+	}
+	if _, told := s.house.ledger.alarmed[row.ID]; !told && row.State != migration.Unclear {
+		s.fail("%s stands still since %s in row %s (%s), and nobody was told what it waits for", g.name, since, row.ID, row.State)
+	}
+}
+
+// ended: a process is gone. What an order has destroyed must not have been the
+// last whole copy of a guest.
+func (s *Sim) ended(was virttest.Guest, all []virttest.Guest) {
+	s.say("truth: %s on %s has ended, it was %s (%s), by %s", nameOf(was.UUID), was.Host, was.State, was.Reason, s.cause)
+	if !ordered(s.cause, "destroy") || s.guest(was.UUID).tainted() {
+		return
+	}
+	if was.Running() {
+		s.fail("%s was destroyed on %s while it ran (by %s)", nameOf(was.UUID), was.Host, s.cause)
+	}
+	if was.Incoming || was.Memory < s.fleet.LastRun(was.UUID) {
+		return // it was old, or never whole
+	}
+	for _, g := range all {
+		if g.UUID == was.UUID && !g.Incoming && g.Memory >= was.Memory {
+			return
+		}
+	}
+	s.fail("%s on %s was the last whole copy of the guest, and was destroyed (by %s)", nameOf(was.UUID), was.Host, s.cause)
+}
+
+// leaves: a host's claim ends. It must not run the guest, unless somebody has
+// started it there after its agent has spoken.
+func (s *Sim) leaves(domain, host, why string) {
+	for _, g := range s.fleet.Guests() {
+		if g.UUID == domain && g.Host == host && g.Running() && !s.guest(domain).tainted() && s.fleet.Now()-s.guest(domain).started > grace {
+			s.fail("%s runs on %s: %s", nameOf(domain), host, why)
+		}
+	}
+}
+
+// answered: an agent has obeyed or refused.
+func (s *Sim) answered(st *station, r *agentv1.OrderResult) {
+	h := st.heard[r.GetOrder()]
+	if h == nil || h.answered {
+		return
+	}
+	obeyed := r.GetOutcome() == agentv1.Outcome_OUTCOME_DONE || r.GetOutcome() == agentv1.Outcome_OUTCOME_BEGUN
+	h.answered = obeyed
+	if obeyed && h.stale != "" {
+		s.fail("%s obeyed %s (%s), which is %s", st.name, r.GetOrder(), kind(h.order), h.stale)
+	}
+}
+
+// journaled: what an agent knows never goes back.
+func (s *Sim) journaled(st *station, old, next journal.Domain) {
+	if next.Generation < old.Generation || next.Generation == old.Generation && next.Epoch < old.Epoch {
+		s.fail("%s: the epoch of %s goes back from %d to %d", st.name, nameOf(next.UUID), old.Epoch, next.Epoch)
+	}
+	if old.Attempt != nil && old.Attempt.Stage == journal.Void && next.Attempt != nil && next.Attempt.ID == old.Attempt.ID && next.Attempt.Stage != journal.Void {
+		s.fail("%s: attempt %s was void and is %s", st.name, old.Attempt.ID, next.Attempt.Stage)
+	}
+}
+
+// wrong says what is not at rest, "" when all is.
+func (s *Sim) wrong() (what string, person string) {
+	l := s.house.ledger
+	for _, g := range s.guests {
+		if w, p := s.wrongWith(g, s.fleet.Guests()); w != "" {
+			return w, p
+		}
+	}
+	for _, id := range sorted(l.owed) {
+		return "owed for ever: " + id, ""
+	}
+	return "", ""
+}
+
+// wrongWith says what is not at rest with one guest. A person is named when
+// only a person can end it.
+func (s *Sim) wrongWith(g *guest, all []virttest.Guest) (what, person string) {
+	l := s.house.ledger
+	var here []virttest.Guest
+	running := 0
+	for _, p := range all {
+		if p.UUID == g.uuid {
+			here = append(here, p)
+			if p.Running() {
+				running++
+			}
+		}
+	}
+	claim, claimed := l.claims[g.uuid]
+	row, open := l.open(g.uuid)
+	switch {
+	case open && row.State == migration.Unclear, claim.Phase == store.Ambiguous && len(here) > 1:
+		return g.name + " needs a person: " + string(row.State), g.uuid
+	case open:
+		return g.name + ": row " + row.ID + " is " + string(row.State), ""
+	case len(here) > 1 && g.tainted():
+		return g.name + " has more than one process by a user's doing", g.uuid
+	case len(here) > 1:
+		return g.name + " has a leftover process", ""
+	case len(here) == 0 && claimed:
+		return g.name + " has ended and is claimed by " + claim.Holder, ""
+	case len(here) == 0:
+		return "", ""
+	case !claimed || claim.Phase != store.Held || claim.Holder != here[0].Host:
+		return g.name + " runs on " + here[0].Host + ", its claim is " + string(claim.Phase) + " by " + claim.Holder, ""
+	case running == 0 && !g.paused && g.tainted():
+		return g.name + " stands still by a user's doing", g.uuid
+	case running == 0 && !g.paused:
+		return g.name + " stands still on " + here[0].Host, ""
+	}
+	st := s.byName[here[0].Host]
+	if st.core == nil {
+		return st.name + " has no agent", ""
+	}
+	if d := st.files.State().Domains[g.uuid]; d.Phase != journal.Held || !d.Confirmed || d.Epoch != claim.Epoch {
+		return g.name + ": the journal of " + st.name + " says " + string(d.Phase) + ", and its claim is held", ""
+	}
+	return "", ""
+}
+
+// patience is how long people look at an alarm before they act.
+const patience = 90 * time.Second
+
+// waited says whether a person would act by now: nothing ends by itself.
+func (g *guest) waited(s *Sim) bool {
+	if g.asked == 0 || s.fleet.Now()-g.asked > 10*time.Minute {
+		g.asked = s.fleet.Now()
+	}
+	return s.fleet.Now()-g.asked >= patience
+}

@@ -1,0 +1,20 @@
+// Package sim runs a whole vireo in one goroutine and in virtual time: the
+// manager's Core over a real SQLite file, an agent's Core with a real journal
+// on every host, the protocol of package migration between them; around them
+// libvirt (agent/virt/virttest), hosts that crash and boot, users with their
+// virsh, and a network that delays, loses, repeats and splits.
+//
+// Everything that can be chosen is drawn from one seed: the order of events,
+// every delay, loss, kill, freeze and boot. The same seed gives the same log,
+// byte for byte, so a failure comes again as often as it is wanted. After every
+// event the invariants are checked against the truth, which no part of vireo
+// can see; after every episode of faults the world must come to rest.
+//
+// The driver steers: faults are tied to the steps of a migration, to commits of
+// the store, to writes of the journal and to the first seconds after a boot,
+// because uniform chance would hardly ever meet them.
+//
+// What is not here: the loops around the Cores (manager.Manager, agent.Agent),
+// TLS and Connect, libvirt's own image locks, copied disks, post-copy, the hook
+// (hosts are in observe), etcd, a stepped clock, and a restored store.
+package sim

@@ -1,0 +1,235 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/vireo-kvm/vireo/configs"
+	"github.com/vireo-kvm/vireo/manager"
+	"github.com/vireo-kvm/vireo/manager/decide"
+	"github.com/vireo-kvm/vireo/pfa/signal"
+	"github.com/vireo-kvm/vireo/store"
+	"github.com/vireo-kvm/vireo/store/sqlite"
+
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+)
+
+// hostMemory is what a host has, in KiB: a few guests fit, not all.
+const hostMemory = 1 << 20
+
+// house is the manager with its store.
+type house struct {
+	s      *Sim
+	path   string
+	policy manager.Policy
+	db     *sqlite.DB
+	ledger *ledger
+	core   *manager.Core // nil while the manager is dead
+	term   int           // counts managers
+	since  time.Duration // of this manager's start, or its last thaw
+	frozen bool
+	held   []func()
+	ticked time.Duration
+	jobs   []job
+	sent   []sentOrder
+}
+
+type job struct {
+	work func(ctx context.Context) error
+	done func(now time.Time, err error)
+}
+
+// sentOrder is an order that the network may bring again.
+type sentOrder struct {
+	to    *station
+	order *agentv1.Order
+}
+
+func newHouse(s *Sim, path string) *house {
+	cfg := configs.DefaultManager()
+	cfg.UnknownAfter = configs.Duration(150 * time.Second)
+	cfg.Capacity.Reserve = 0
+	h := &house{s: s, path: path, policy: manager.PolicyFrom(cfg)}
+	h.ledger = newLedger(s)
+	return h
+}
+
+// enrol writes the hosts into a new store.
+func (h *house) enrol() error {
+	db, err := sqlite.Open(context.Background(), h.path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return db.Update(context.Background(), func(tx store.Tx) error {
+		for _, st := range h.s.hosts {
+			if err := tx.PutHost(store.Host{
+				Name: st.name, MachineID: "machine-" + st.name, CertSerial: "serial-" + st.name, Enrolled: h.s.now(),
+				State: store.Healthy, StateReason: "enrolled", StateSince: h.s.now(),
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (h *house) up() bool { return h.core != nil }
+
+// start starts a manager.
+func (h *house) start() {
+	if h.core != nil {
+		return
+	}
+	s := h.s
+	db, err := sqlite.Open(context.Background(), h.path)
+	if err != nil {
+		s.fail("the store does not open: %v", err)
+	}
+	h.db, h.term, h.frozen, h.held, h.jobs = db, h.term+1, false, nil, nil
+	h.ledger.Store = db
+	s.say("manager: starts, term %d", db.Identity().Term)
+	h.core, err = manager.NewCore(context.Background(), manager.Setup{
+		Store: h.ledger, Readings: db, Scorer: calm{}, Background: h, Policy: h.policy,
+		Log: slog.New(slog.NewTextHandler(logWriter{s, "manager"}, plain)), NewID: s.id,
+	}, s.now())
+	if err != nil {
+		s.fail("the manager does not start: %v", err)
+	}
+	h.since, h.ticked = s.fleet.Now(), s.fleet.Now()
+	h.do(func() { h.core.Start(s.now()) })
+}
+
+// kill ends the manager as kill -9 does.
+func (h *house) kill() {
+	if h.core == nil {
+		return
+	}
+	h.s.say("manager: dies")
+	h.core, h.jobs, h.held, h.frozen = nil, nil, nil, false
+	h.ledger.dieIn = 0
+	if err := h.db.Close(); err != nil {
+		h.s.fail("closing the store: %v", err)
+	}
+	for _, st := range h.s.hosts {
+		if st.link != nil {
+			st.link.coreOver = true
+			st.link.breaks(h.s.latency(), 0)
+		}
+	}
+}
+
+// die kills the manager and lets systemd start it again.
+func (h *house) die() {
+	h.kill()
+	h.s.after(h.s.spread(200*time.Millisecond, 40*time.Second), "manager", h.start)
+}
+
+// do runs code of the manager; a planted death in it kills the manager.
+func (h *house) do(f func()) {
+	if h.core == nil {
+		return
+	}
+	if h.frozen {
+		h.held = append(h.held, f)
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			if r != any(errCrash) {
+				panic(r)
+			}
+			h.s.count("manager killed at a commit")
+			h.die()
+		}
+	}()
+	f()
+	if err := h.core.Fatal(); err != nil {
+		h.s.fail("the manager gives up: %v", err)
+	}
+}
+
+func (h *house) thaw() {
+	if h.core == nil || !h.frozen {
+		return
+	}
+	h.s.say("manager: thaws")
+	h.frozen, h.since = false, h.s.fleet.Now()
+	held, term := h.held, h.term
+	h.held = nil
+	for _, f := range held {
+		if h.term == term && h.core != nil {
+			h.do(f)
+			h.s.check()
+		}
+	}
+}
+
+// wake says when the next tick is.
+func (h *house) wake() (time.Duration, bool) {
+	if h.core == nil || h.frozen {
+		return 0, false
+	}
+	return h.s.coarse(h.ticked + 100*time.Millisecond), true
+}
+
+func (h *house) tick() {
+	h.ticked = h.s.fleet.Now()
+	h.do(func() { h.core.Tick(h.s.now()) })
+}
+
+// Go implements manager.Background: one job after the other, some time later.
+func (h *house) Go(work func(ctx context.Context) error, done func(now time.Time, err error)) {
+	h.jobs = append(h.jobs, job{work, done})
+	if len(h.jobs) == 1 {
+		h.later()
+	}
+}
+
+func (h *house) later() {
+	term := h.term
+	h.s.after(h.s.latency(), "manager", func() {
+		h.do(func() {
+			if h.term != term {
+				return
+			}
+			j := h.jobs[0]
+			h.jobs = h.jobs[1:]
+			err := j.work(context.Background())
+			j.done(h.s.now(), err)
+			if len(h.jobs) > 0 {
+				h.later()
+			}
+		})
+	})
+}
+
+// calm is a model for which every host is fine: what moves here moves by hand.
+type calm struct{}
+
+type noMemory struct{}
+
+func (noMemory) Observe(signal.Reading)    {}
+func (noMemory) Snapshot() ([]byte, error) { return []byte("calm"), nil }
+
+func (calm) Name() string { return "calm" }
+
+func (calm) Memory(string, []byte) (manager.Memory, error) { return noMemory{}, nil }
+
+func (calm) Assess(string, []manager.Memory, []store.Dependency, time.Time) manager.Assessment {
+	return manager.Assessment{Host: decide.Risk{Model: "calm"}}
+}
+
+// view reads the store.
+func (h *house) view(f func(r store.Reader) error) {
+	if h.core == nil {
+		return
+	}
+	if err := h.db.View(context.Background(), f); err != nil {
+		h.s.fail("reading the store: %v", err)
+	}
+}
+
+func (h *house) String() string { return fmt.Sprintf("manager %d", h.term) }

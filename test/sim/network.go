@@ -1,0 +1,195 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/manager"
+	"github.com/vireo-kvm/vireo/manager/pki"
+)
+
+// reportInterval is what agents are told; anything urgent is asked for or shown
+// at once.
+const reportInterval = 60 * time.Second
+
+// session is one connection between an agent and a manager. Each direction
+// keeps its order; a break loses what is under way, and each side learns of it
+// at its own time.
+type session struct {
+	s         *Sim
+	st        *station
+	life      int // of the agent
+	term      int // of the manager
+	id        string
+	core      *manager.Session
+	upAt      time.Duration
+	downAt    time.Duration
+	broken    bool // nothing passes any more
+	agentOver bool
+	coreOver  bool
+}
+
+// dial lets an agent look for the manager until it has one.
+func (s *Sim) dial(st *station, life int) {
+	s.after(s.spread(5*time.Millisecond, 2*time.Second), "agent "+st.name, func() {
+		switch {
+		case st.life != life || st.core == nil || st.link != nil:
+			return
+		case st.frozen || st.apart || !s.house.up() || s.house.frozen:
+			s.dial(st, life)
+			return
+		}
+		hello := st.core.Hello()
+		l := &session{s: s, st: st, life: life, term: s.house.term}
+		st.link = l
+		s.after(s.latency(), "manager", func() {
+			if l.broken || s.house.term != l.term || !s.house.up() {
+				l.breaks(s.latency(), s.latency())
+				return
+			}
+			s.house.do(func() {
+				l.core = s.house.core.Connect(s.now(), pki.Peer{Host: st.name, Serial: "serial-" + st.name}, hello, l)
+			})
+		})
+	})
+}
+
+// Send is the manager's end.
+func (l *session) Send(m *agentv1.ManagerMessage) error {
+	s := l.s
+	if l.coreOver || l.broken && l.agentOver {
+		return errors.New("the session is over")
+	}
+	if w := m.GetWelcome(); w.GetSession() != "" {
+		w.ReportInterval = durationpb.New(reportInterval)
+	}
+	if o := m.GetOrder(); o != nil {
+		s.say("manager: orders %s of %s: %s %s epoch %d", o.GetId(), l.st.name, kind(o), nameOf(o.GetDomain()), o.GetEpoch())
+		s.house.sent = append(s.house.sent, sentOrder{l.st, o})
+		if len(s.house.sent) > 200 {
+			s.house.sent = s.house.sent[1:]
+		}
+	}
+	now := s.fleet.Now()
+	l.downAt = max(l.downAt, now+s.latency())
+	s.after(l.downAt-now, "agent "+l.st.name, func() {
+		if !l.broken && !l.agentOver {
+			l.st.do(func() { l.arrives(m) })
+		}
+	})
+	return nil
+}
+
+// arrives takes a message into the agent; it may have waited in a frozen one.
+func (l *session) arrives(m *agentv1.ManagerMessage) {
+	s, st := l.s, l.st
+	if st.link != l || l.agentOver {
+		return
+	}
+	switch {
+	case m.GetWelcome() != nil:
+		if err := st.core.Opened(m.GetWelcome(), s.now()); err != nil {
+			s.say("%s: %v", st.name, err)
+			l.breaks(0, s.latency())
+			return
+		}
+		l.id, st.since = m.GetWelcome().GetSession(), s.fleet.Now()
+		s.say("%s: session %s", st.name, l.id)
+	case m.GetOrder() != nil:
+		st.hear(m.GetOrder())
+	default:
+		st.core.Received(m, s.now())
+	}
+}
+
+// up carries a message to the manager.
+func (l *session) up(m *agentv1.AgentMessage) {
+	s := l.s
+	now := s.fleet.Now()
+	l.upAt = max(l.upAt, now+s.latency())
+	s.after(l.upAt-now, "manager", func() {
+		if !l.broken && !l.coreOver && s.house.term == l.term {
+			s.house.do(func() {
+				if !l.coreOver && l.core != nil {
+					s.house.core.Received(s.now(), l.core, m)
+				}
+			})
+		}
+	})
+}
+
+// Close is the manager's end too.
+func (l *session) Close(reason error) {
+	l.s.after(l.s.latency(), "manager", func() { l.breaks(l.s.latency(), 0) })
+}
+
+// breaks ends the connection: nothing passes any more, and the sides learn it
+// after these times.
+func (l *session) breaks(agent, core time.Duration) {
+	if l.broken {
+		return
+	}
+	l.broken = true
+	s := l.s
+	s.after(agent, "agent "+l.st.name, func() { l.agentLearns() })
+	s.after(core, "manager", func() { l.coreLearns() })
+}
+
+func (l *session) agentLearns() {
+	st := l.st
+	if l.agentOver {
+		return
+	}
+	if st.frozen && st.life == l.life {
+		st.held = append(st.held, l.agentLearns)
+		return
+	}
+	l.agentOver = true
+	if st.life != l.life || st.link != l {
+		return
+	}
+	st.link = nil
+	if l.id != "" {
+		l.s.say("%s: session %s is over", st.name, l.id)
+		st.do(func() { st.core.Closed(l.s.now()) })
+	}
+	l.s.dial(st, l.life)
+}
+
+func (l *session) coreLearns() {
+	s := l.s
+	if l.coreOver {
+		return
+	}
+	if s.house.term != l.term || !s.house.up() {
+		l.coreOver = true
+		return
+	}
+	s.house.do(func() {
+		if !l.coreOver && l.core != nil {
+			s.house.core.Closed(s.now(), l.core, errors.New("the connection broke"))
+		}
+		l.coreOver = true
+	})
+}
+
+// agentGone: the agent's process ended; the manager's side learns it, soon when
+// the host's kernel says so, late when the host is gone as well.
+func (l *session) agentGone() {
+	l.agentOver = true
+	wait := l.s.latency()
+	if l.s.chance(0.2) {
+		wait = l.s.between(time.Second, 12*time.Second)
+	}
+	l.breaks(0, wait)
+}
+
+// cutOff breaks a host's session as a network does: nobody says goodbye.
+func (s *Sim) cutOff(st *station) {
+	if st.link != nil {
+		st.link.breaks(s.spread(time.Millisecond, 12*time.Second), s.spread(time.Millisecond, 12*time.Second))
+	}
+}
