@@ -91,6 +91,8 @@ func (s *Sim) checkGuest(g *guest, all []virttest.Guest) {
 	if g.taint != "" && present <= 1 && !open && !s.fleet.Moving(g.uuid) {
 		s.say("truth: %s is clean again (%s)", g.name, g.taint)
 		g.taint = ""
+		// What a user left paused is paused by its owner, however it came to that.
+		g.paused = present == 1 && running == 0
 	}
 	byMove = running == 0 && present > 0 && !g.paused
 	if !byMove {

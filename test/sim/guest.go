@@ -223,7 +223,7 @@ func (s *Sim) handMigrates(g *guest, from *station) {
 // person ends what only a person can: one copy stays, and it runs.
 func (s *Sim) person(g *guest) {
 	s.count("a person chose")
-	g.taint = cmp.Or(g.taint, "a person chooses")
+	g.taint, g.asked = cmp.Or(g.taint, "a person chooses"), 0
 	ps := s.processes(g)
 	if len(ps) == 0 {
 		return
