@@ -177,6 +177,13 @@ func (s *Sim) ended(was virttest.Guest, all []virttest.Guest) {
 	s.fail("%s on %s was the last whole copy of the guest, and was destroyed (by %s)", nameOf(was.UUID), was.Host, s.cause)
 }
 
+// undefined: an order has removed a definition. It must not have been the last.
+func (s *Sim) undefined(uuid, host string) {
+	if len(s.fleet.DefinedOn(uuid)) == 0 && !s.guest(uuid).tainted() {
+		s.fail("the last definition of %s was removed from %s by an order", nameOf(uuid), host)
+	}
+}
+
 // leaves: a host's claim ends. It must not run the guest, unless somebody has
 // started it there after its agent has spoken.
 func (s *Sim) leaves(domain, host, why string) {
@@ -243,6 +250,8 @@ func (s *Sim) wrongWith(g *guest, all []virttest.Guest) (what, person string) {
 	switch {
 	case open && row.State == migration.Unclear, claim.Phase == store.Ambiguous && len(here) > 1:
 		return g.name + " needs a person: " + string(row.State), g.uuid
+	case open && g.tainted() && len(here) > 0 && l.alarmed[row.ID] > 0:
+		return g.name + ": row " + row.ID + " waits after " + g.taint, g.uuid
 	case open:
 		return g.name + ": row " + row.ID + " is " + string(row.State), ""
 	case len(here) > 1 && g.tainted():

@@ -11,8 +11,8 @@ import (
 )
 
 // hands carry out what an agent wants of libvirt: the call reaches libvirtd a
-// little later, its outcome comes back a little after that, behind every event
-// that libvirtd had sent before.
+// little later, its outcome comes back a little after that. Only a barrier's comes
+// behind every event that libvirtd had sent before.
 type hands struct {
 	st   *station
 	life int
@@ -21,7 +21,8 @@ type hands struct {
 // callWait is after how long nobody waits for a silent libvirtd any more.
 const callWait = 15 * time.Second
 
-// back brings an outcome into the agent.
+// back brings an outcome into the agent: before or after events that were sent
+// at the same time.
 func back[T any](h *hands, done agent.Done[T], v T, err error) {
 	s := h.st.s
 	if virt.IsTimeout(err) {
@@ -32,7 +33,7 @@ func back[T any](h *hands, done agent.Done[T], v T, err error) {
 		})
 		return
 	}
-	h.st.deliver(h.life, func() { done(s.now(), v, err) })
+	h.apart(s.latency(), func() { done(s.now(), v, err) })
 }
 
 // ask is a question: it changes nothing, and dies with the agent.
@@ -132,6 +133,9 @@ func (h *hands) Look(uuid string, done agent.Done[agent.Seen]) {
 	})
 }
 
+// Check implements agent.Hands.
+func (h *hands) Check(uuid string, done agent.Done[agent.Seen]) { h.Look(uuid, done) }
+
 func (h *hands) XML(uuid string, flags virt.XMLFlags, done agent.Done[string]) {
 	ask(h, done, func(ctx context.Context, c virt.Conn) (string, error) { return c.XML(ctx, uuid, flags) })
 }
@@ -156,7 +160,21 @@ func (h *hands) Survey(q agent.Question, done agent.Done[agent.Ground]) {
 }
 
 func (h *hands) Barrier(done agent.Done[struct{}]) {
-	ask(h, done, func(ctx context.Context, c virt.Conn) (struct{}, error) { return struct{}{}, c.Barrier(ctx) })
+	st, s := h.st, h.st.s
+	c, err := h.own()
+	s.after(s.latency(), "agent "+st.name, func() {
+		if st.life != h.life {
+			return
+		}
+		if err == nil {
+			err = c.Barrier(context.Background())
+		}
+		if virt.IsTimeout(err) {
+			h.apart(callWait, func() { done(s.now(), struct{}{}, err) })
+			return
+		}
+		st.deliver(h.life, func() { done(s.now(), struct{}{}, err) })
+	})
 }
 
 // Migrate has a connection of its own, which breaks with libvirtd and is not in
@@ -216,7 +234,11 @@ func (h *hands) Define(xml string, done agent.Done[struct{}]) {
 }
 
 func (h *hands) Undefine(uuid string, opts virt.UndefineOpts, done agent.Done[struct{}]) {
-	h.tell("undefine "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.Undefine(ctx, uuid, opts) })
+	h.tell("undefine "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error {
+		err := c.Undefine(ctx, uuid, opts)
+		h.st.s.undefined(uuid, h.st.name)
+		return err
+	})
 }
 
 func (h *hands) SetAutostart(uuid string, on bool, done agent.Done[struct{}]) {
