@@ -18,8 +18,8 @@ func (c *Core) resume(d *domain, o *agentv1.Order, now time.Time) {
 	case d.IsVoid(attempt):
 		c.refuse(d, o, now, "attempt %s is void", attempt)
 		return
-	case !known && (a != nil || c.remembers):
-		c.refuse(d, o, now, "attempt %s was not prepared here", attempt)
+	case !known && d.open() != nil:
+		c.refuse(d, o, now, "attempt %s was not prepared here, attempt %s was", attempt, a.ID)
 		return
 	}
 	c.looked(d, o, func(now time.Time) {
@@ -80,11 +80,13 @@ func (c *Core) settle(d *domain, o *agentv1.Order, s *agentv1.Settle, now time.T
 
 // keep: the domain is this host's, with its definition and autostart.
 func (c *Core) keep(d *domain, o *agentv1.Order, s *agentv1.Settle, now time.Time) {
-	next := d.raised(o)
-	next.Phase, next.Confirmed = journal.Held, true
-	if !d.known && s.GetDefinition() == "" {
-		c.refuse(d, o, now, "the domain is not here")
+	if !d.known { // it ended after it had come, and somebody has undefined it
+		c.closed(d, o, d.Phase, now)
 		return
+	}
+	next := d.raised(o)
+	if d.present() {
+		next.Phase, next.Confirmed = journal.Held, true
 	}
 	if !c.promise(d, o, next, now) {
 		return

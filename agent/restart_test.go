@@ -301,3 +301,32 @@ func TestLostCallEndsWhenTheDomainHasLeft(t *testing.T) {
 		t.Errorf("gone %s, call %s; want gone by the move and the call ended", d.GetGone(), d.GetCall())
 	}
 }
+
+// TestCopyOfALostJournal: the target's agent has forgotten the attempt, and
+// knows only of one long ago. It does not take the copy for one that its owner
+// has paused, and lets it run when the leader says so.
+func TestCopyOfALostJournal(t *testing.T) {
+	_, _, b := arrive(t)
+	b.kill()
+	b.spoil(func(raw []byte) []byte { return raw[:len(raw)/2] })
+	b.start()
+	old := b.core.domain(guest)
+	old.Attempt = &journal.Attempt{ID: "m0", Role: journal.Source, Stage: journal.Ended}
+	b.open(5)
+	if d := b.sees(); d.GetPause() != agentv1.Pause_PAUSE_UNSPECIFIED || !d.GetComplete() {
+		t.Errorf("pause %s, complete %t: want nobody's, and complete", d.GetPause(), d.GetComplete())
+	}
+	b.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Resume{}))
+}
+
+// TestSettleOfWhatHasEnded holds nothing.
+func TestSettleOfWhatHasEnded(t *testing.T) {
+	w, _, b := arrive(t)
+	b.host.KillQEMU(guest)
+	w.pass(time.Second)
+	b.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Void{}))
+	b.mustSay(t, doneOutcome, "", say(13, "m1", &agentv1.Settle{Keep: true, Autostart: true}))
+	if d := b.sees(); !d.GetPersistent() || !d.GetAutostart() || d.GetPhase() == agentv1.ClaimPhase_CLAIM_PHASE_HELD {
+		t.Errorf("defined %t, autostart %t, phase %s", d.GetPersistent(), d.GetAutostart(), d.GetPhase())
+	}
+}

@@ -62,11 +62,19 @@ func (c *Core) showLibvirt(out *agentv1.Domain, d *domain) {
 	}
 	if s.Paused() {
 		out.Pause = c.pause(d)
+		out.Complete = out.Pause == agentv1.Pause_PAUSE_UNSPECIFIED && arrived(s.Domain)
 	}
 }
 
-// pause says why a process is paused. A copy that came with an attempt which
-// the journal does not know is nobody's: it can't be told whether it has run.
+// stranger says whether the process came with an attempt which the journal does
+// not know, and is not held here either: a journal that was lost, or whose older
+// copy is all that is left. It can't be told whether such a copy has run.
+func (d *domain) stranger() bool {
+	known := d.Attempt != nil && d.Attempt.ID == d.seen.Attempt && (d.arrival() != nil || d.leaving() != nil)
+	return d.present() && d.seen.Attempt != "" && !known && !(d.Phase == journal.Held && d.Confirmed)
+}
+
+// pause says why a process is paused; of a stranger nobody can say.
 func (c *Core) pause(d *domain) agentv1.Pause {
 	dep, arr := d.leaving(), d.arrival()
 	switch {
@@ -76,7 +84,7 @@ func (c *Core) pause(d *domain) agentv1.Pause {
 		return agentv1.Pause_PAUSE_GUARD
 	case d.seen.PausedByMove():
 		return agentv1.Pause_PAUSE_MOVE
-	case arr == nil && dep == nil && d.seen.Attempt != "" && (d.Attempt == nil || d.copyOf(d.Attempt.ID)):
+	case d.stranger():
 		return agentv1.Pause_PAUSE_UNSPECIFIED
 	}
 	return agentv1.Pause_PAUSE_OWNER

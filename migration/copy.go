@@ -80,6 +80,12 @@ type Copy struct {
 	Settled bool
 }
 
+// forgottenCopy is a complete copy whose agent has lost its journal: it can't be
+// told whether the guard keeps it paused, or its owner since it has run.
+func (c Copy) forgottenCopy() bool {
+	return c.Presence == Paused && c.Pause == "" && c.Complete && !c.Job
+}
+
 // GuardedCopy is a complete copy that the guard keeps paused.
 func (c Copy) GuardedCopy() bool {
 	return c.Presence == Paused && c.Pause == ByGuard && c.Complete && !c.Job

@@ -72,8 +72,6 @@ func settle(k Kind, a, b Copy) Action {
 		return Action{Do: Tell, Order: Resume, To: Target, State: Committing, Why: "the target may run it"}
 	case b.Presence == None && !b.Fresh:
 		return Action{Do: Ask, To: Target, State: Committing, Why: "does it still run on the target?"}
-	case b.Presence == None:
-		return Action{Do: Finish, State: Failed, Why: "the guest ended on the target before it was seen running"}
 	case !b.Settled:
 		return Action{Do: Tell, Order: Settle, To: Target, State: Committing, Why: "definition and autostart on the target"}
 	case a.Presence == Unknown:
@@ -82,6 +80,8 @@ func settle(k Kind, a, b Copy) Action {
 		return Action{Do: Wait, State: Committing, Why: "runs on the target; the source's call, which takes the definition away, is still out"}
 	case !a.Settled:
 		return Action{Do: Tell, Order: Settle, To: Source, State: Committing, Why: "the definition goes from the source"}
+	case b.Presence == None: // only now: it will be started again, here and nowhere else
+		return Action{Do: Finish, State: Failed, Why: "the guest ended on the target before it was seen running"}
 	case b.Presence == Alive && !b.Moving:
 		return Action{Do: Wait, State: Committing, Why: "runs on the target; its CPU time has not been seen to grow yet"}
 	default:

@@ -44,7 +44,13 @@ func restGone(k Kind, a, b Copy) Action {
 		return Action{Do: Commit, End: HeldByTarget, State: Committing, Line: 1, Why: "gone on the source by the move, complete on the target"}
 	case b.GuardedCopy() && a.Gone == GoneOtherwise:
 		return voidBoth(a, 7, "it ran again on the source and ended there: the target's copy is old memory on newer disks")
-	case b.GuardedCopy():
+	case b.forgottenCopy() && a.Gone == GoneByMove:
+		return Action{Do: Commit, End: HeldByTarget, State: Committing, Line: 1,
+			Why: "gone on the source by the move, complete on the target, whose agent has lost its journal"}
+	case b.forgottenCopy() && a.Gone == GoneOtherwise:
+		return Action{Do: Wait, End: Person, State: Unclear, Line: 8, Alarm: true,
+			Why: "it ended on the source by itself; nobody knows whether the target's paused copy has run since: a person chooses"}
+	case b.GuardedCopy(), b.forgottenCopy():
 		return Action{Do: Wait, End: Person, State: Unclear, Line: 8, Alarm: true,
 			Why: "gone on the source, nobody knows how; a complete paused copy is on the target: a person chooses"}
 	case b.Presence == Paused:

@@ -8,7 +8,7 @@ func copies(side Side) []Copy {
 	bools := []bool{false, true}
 	for _, presence := range []Presence{Unknown, None, Alive, Paused, PostCopy} {
 		for _, pause := range []Pause{"", ByGuard, ByMove, ByOwner} {
-			if (presence == Paused) != (pause != "") || side == Source && pause == ByGuard || side == Target && pause == ByMove {
+			if presence != Paused && pause != "" || presence == Paused && pause == "" && side == Source || side == Source && pause == ByGuard || side == Target && pause == ByMove {
 				continue
 			}
 			for _, job := range bools {
@@ -88,7 +88,7 @@ func harm(k Kind, a, b Copy, act Action) string {
 		return "resumed before the claim was committed"
 	case act.End == HeldByTarget && act.Do == Commit && a.Presence != None:
 		return "the claim goes to the target while the source has a process"
-	case act.End == HeldByTarget && b.GuardedCopy() && a.Gone != GoneByMove:
+	case act.End == HeldByTarget && act.Do == Commit && (b.GuardedCopy() || b.forgottenCopy()) && a.Gone != GoneByMove:
 		return "an old copy is woken"
 	case act.End == HeldBySource && a.Presence != Alive && a.Pause != ByOwner:
 		return "the claim goes back to a source that does not run it"
@@ -104,6 +104,8 @@ func harm(k Kind, a, b Copy, act Action) string {
 		return "the source is resumed although the target may run"
 	case act.Order == ResumeOwn && b.Presence == Paused && b.Pause != ByGuard:
 		return "the source is resumed although the target's copy may have run"
+	case voidsTarget && b.forgottenCopy():
+		return "a copy that may have run is destroyed"
 	case act.Order == DestroyOwn && (b.Presence != Alive || a.Presence != Paused):
 		return "a copy is destroyed that may be the last good one"
 	case voidsTarget && b.Presence == Paused && !a.Void:
@@ -137,6 +139,8 @@ func TestRestLines(t *testing.T) {
 	}{
 		{"1 gone by the move, complete", guarded, Copy{Presence: None, Gone: GoneByMove, Call: CallOut}, guardedCopy,
 			Action{Do: Commit, End: HeldByTarget, Line: 1}},
+		{"1 the target has lost its journal", guarded, Copy{Presence: None, Gone: GoneByMove, Call: CallEnded}, Copy{Presence: Paused, Complete: true},
+			Action{Do: Commit, End: HeldByTarget, Line: 1}},
 		{"2 gone, running", Kind{}, Copy{Presence: None, Gone: GoneUnexplained}, alive, Action{Do: Commit, End: HeldByTarget, Line: 2}},
 		{"2 gone, paused as before", Kind{Guarded: true, OwnerPaused: true}, Copy{Presence: None, Gone: GoneByMove}, guardedCopy,
 			Action{Do: Commit, End: HeldByTarget, Line: 2}},
@@ -162,6 +166,9 @@ func TestRestLines(t *testing.T) {
 		{"7 then the old copy goes", guarded, voided(Copy{Presence: None, Gone: GoneOtherwise}), guardedCopy,
 			Action{Do: Tell, Order: Void, To: Target, Line: 7}},
 		{"8 a person", guarded, Copy{Presence: None, Gone: GoneUnexplained, Call: CallEnded}, guardedCopy, Action{Do: Wait, End: Person, Line: 8}},
+		{"8 the target has lost its journal", guarded, Copy{Presence: None, Gone: GoneOtherwise, Call: CallEnded}, Copy{Presence: Paused, Complete: true},
+			Action{Do: Wait, End: Person, Line: 8}},
+		{"6 the copy may have run", guarded, stopped, Copy{Presence: Paused, Pause: ByOwner}, Action{Do: Wait, End: Person, Line: 6}},
 		{"9 void", guarded, ended(Copy{Presence: None, Gone: GoneOtherwise}), none, Action{Do: Tell, Order: Void, To: Target, Line: 9}},
 		{"9 ended", guarded, ended(Copy{Presence: None, Gone: GoneOtherwise}), voided(none), Action{Do: Commit, End: Released, Line: 9}},
 		{"10 post-copy", Kind{}, Copy{Presence: PostCopy}, Copy{Presence: PostCopy}, Action{Do: Wait, Line: 10}},
