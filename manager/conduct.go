@@ -221,8 +221,20 @@ func (c *Core) owedAfter(m *move, act migration.Action, keep bool, now time.Time
 	}
 	if w := c.targetWord(m); !keep && (w == nil || w.GetPersistent()) {
 		add(store.OwedSettle)
+		if act.End == migration.Released && definitionLeft(m, c.sourceWord(m)) {
+			// The guest ended behind the switch: what came with the attempt is all
+			// that is left to start it from.
+			out[len(out)-1].Keep, out[len(out)-1].Autostart = true, m.row.Before.Autostart
+		}
 	}
 	return out
+}
+
+// definitionLeft says whether the guest's definition has gone from the source, or
+// may have: by the move, with the call. Two of them are a leftover, none is a loss.
+func definitionLeft(m *move, source *agentv1.Domain) bool {
+	went := source.GetAttempt() == m.row.ID && source.GetGone() == agentv1.Gone_GONE_BY_THE_MOVE && source.GetCallError() == ""
+	return m.row.Before.Persistent && (went || !source.GetPersistent())
 }
 
 // finish ends a row whose claim needs no more change.

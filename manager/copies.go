@@ -22,7 +22,7 @@ func (c *Core) sourceCopy(m *move) migration.Copy {
 		Void:     mine && s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID,
 		// Its journal has closed the attempt too: until then it keeps watch over
 		// it, with a connection to the target's libvirt.
-		Settled: !active(s.Domain) && (m.leftover || !s.GetPersistent() && (!mine || s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED)),
+		Settled: !active(s.Domain) && (m.leftover || !s.GetPersistent() && (!mine || closed(s.Domain))),
 		Fresh:   true,
 	}
 	if out.Presence == migration.Paused {
@@ -94,8 +94,9 @@ func (c *Core) targetCopy(m *move) migration.Copy {
 		Complete: s.GetComplete() && s.GetLiveAttempt() == m.row.ID,
 		Moving:   m.moving,
 		Fresh:    m.fresh != 0 && m.freshIn == h.session && s.asked >= m.fresh,
-		Settled: (!mine || s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED) &&
-			(!m.row.Before.Persistent || s.GetPersistent() && s.GetAutostart() == m.row.Before.Autostart),
+		// What somebody has undefined since is not defined again.
+		Settled: (!mine || closed(s.Domain)) &&
+			(!m.row.Before.Persistent || s.GetState() == agentv1.DomainState_DOMAIN_STATE_NONE || s.GetPersistent() && s.GetAutostart() == m.row.Before.Autostart),
 	}
 	switch s.GetAttemptState() {
 	case agentv1.AttemptState_ATTEMPT_STATE_PREPARED, agentv1.AttemptState_ATTEMPT_STATE_STARTED, agentv1.AttemptState_ATTEMPT_STATE_ENDED:
@@ -112,6 +113,12 @@ func (c *Core) targetCopy(m *move) migration.Copy {
 		}
 	}
 	return out
+}
+
+// closed says whether an agent's journal has done with the attempt. A void one
+// stays void, whatever the guest did after it by somebody else's hand.
+func closed(d *agentv1.Domain) bool {
+	return d.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED || d.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID
 }
 
 // presence translates what libvirt shows. Any state but paused may execute.

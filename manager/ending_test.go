@@ -1,0 +1,65 @@
+package manager
+
+import (
+	"testing"
+	"time"
+
+	"github.com/vireo-kvm/vireo/migration"
+
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+)
+
+// TestGuestEndsBehindTheSwitch: gone from the source with its definition, and
+// the target's copy dies before the claim has moved. What came with the attempt
+// is all that is left to start the guest from, and is not to be removed.
+func TestGuestEndsBehindTheSwitch(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.until("g1 has stopped", 20*time.Second, func() bool { return w.hosts["h1"].domains["uuid-g1"].progress == 3 })
+	row := w.row("g1")
+	target := w.hosts[row.Target]
+	target.disconnect()
+	w.until("its definition has gone with the call", 5*time.Second, func() bool { return !w.hosts["h1"].domains["uuid-g1"].persistent })
+	copied := target.domains["uuid-g1"]
+	copied.proc, copied.live, copied.guard, copied.complete = none, "", false, false
+	target.reconnect()
+	w.until("the row ends", 20*time.Second, func() bool { return w.rows()[row.ID].State == migration.Failed })
+	w.until("nothing is owed", 20*time.Second, func() bool { return len(w.core.owed) == 0 })
+	if !copied.persistent || !copied.autostart {
+		t.Errorf("on %s: defined %t, autostart %t; it was defined with autostart on h1", row.Target, copied.persistent, copied.autostart)
+	}
+}
+
+// TestGuestEndsAfterItsArrival: it shuts down before it was seen running. Its
+// autostart follows all the same: it will be started again.
+func TestGuestEndsAfterItsArrival(t *testing.T) {
+	w := fleet(t)
+	lost := false
+	w.lose = func(_ string, o *agentv1.Order) bool { // the first settle
+		lost = lost || o.GetSettle() != nil
+		return o.GetSettle() != nil && w.where("g1") != ""
+	}
+	w.evacuate("h1")
+	w.until("g1 has arrived", 20*time.Second, func() bool { return lost && w.row("g1").State == migration.Committing })
+	row := w.row("g1")
+	arrived := w.hosts[row.Target].domains["uuid-g1"]
+	arrived.proc = none
+	w.hosts[row.Target].sight("uuid-g1")
+	w.lose = nil
+	w.until("the row ends", 60*time.Second, func() bool { return w.rows()[row.ID].State.Ended() })
+	if !arrived.persistent || !arrived.autostart || w.hosts["h1"].domains["uuid-g1"].persistent {
+		t.Errorf("%s: defined %t, autostart %t; h1: defined %t", row.Target, arrived.persistent, arrived.autostart, w.hosts["h1"].domains["uuid-g1"].persistent)
+	}
+}
+
+// TestVoidAndYetArrived: the source has voided the attempt, and then somebody
+// moved the guest by hand. A void attempt stays void; the row ends all the same.
+func TestVoidAndYetArrived(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.until("g1 has arrived", 20*time.Second, func() bool { return w.row("g1").State == migration.Committing })
+	row := w.row("g1")
+	w.hosts["h1"].domains["uuid-g1"].state = agentv1.AttemptState_ATTEMPT_STATE_VOID
+	w.hosts[row.Target].domains["uuid-g1"].state = agentv1.AttemptState_ATTEMPT_STATE_VOID
+	w.until("the row ends", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.Done })
+}
