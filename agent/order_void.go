@@ -90,7 +90,15 @@ func (c *Core) voidOwn(d *domain, o *agentv1.Order, now time.Time) {
 	case d.Attempt.Stage == journal.Ended:
 		c.refuse(d, o, now, "attempt %s is settled", d.Attempt.ID)
 	case dep.Gone == journal.ByTheMove:
-		c.refuse(d, o, now, "the process has gone by the move: the target's copy is the guest")
+		c.looked(d, o, func(now time.Time) {
+			if dep := d.departure(); !d.present() || d.original(dep) || dep.Alone != "" {
+				c.refuse(d, o, now, "the process has gone by the move: the target's copy is the guest")
+				return
+			}
+			// Somebody has started it here since: what the target has is old
+			// memory for newer disks.
+			c.voided(d, o, now, nil)
+		})
 	case dep.Gone == "" && d.exit.ended:
 		c.refuse(d, o, now, "the process has ended, and how is not known yet")
 	case dep.Gone == "" && dep.Call == journal.CallOut:

@@ -291,11 +291,7 @@ func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
 	}
 	next := d.raised(o)
 	next.Phase, next.Confirmed = journal.Held, true
-	over := d.leaving() != nil && d.Attempt.Stage == journal.Void
-	if over {
-		next.Attempt.Departure = nil // the guest stays
-	}
-	old := d.Attempt
+	old, over := d.Attempt, closeDeparture(&next)
 	if !c.promise(d, o, next, now) {
 		return
 	}
@@ -304,6 +300,25 @@ func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
 	}
 	c.done(d, o, now)
 	c.sight(d)
+}
+
+// closeDeparture ends what a journal knows of a departure once the leader has
+// spoken about the claim again: it does so only when no move is open. A void
+// attempt's guest has stayed; one that is over must not hide the attempts that
+// come after it.
+func closeDeparture(next *journal.Domain) (over bool) {
+	a := next.Attempt
+	switch {
+	case a == nil || a.Departure == nil:
+		return false
+	case a.Stage == journal.Void:
+		a.Departure = nil
+		return true
+	case a.Stage == journal.Started && a.Departure.Gone != "" && a.Departure.Call != journal.CallOut:
+		a.Stage = journal.Ended
+		return true
+	}
+	return false
 }
 
 // release: this host holds the claim no longer, and has nothing of it.
@@ -315,7 +330,11 @@ func (c *Core) release(d *domain, o *agentv1.Order, now time.Time) {
 		}
 		next := d.raised(o)
 		next.Phase, next.Confirmed = journal.Released, false
+		old, over := d.Attempt, closeDeparture(&next)
 		if c.promise(d, o, next, now) {
+			if over {
+				c.unwatch(d, old)
+			}
 			c.done(d, o, now)
 			c.sight(d)
 		}

@@ -469,3 +469,36 @@ func TestAbortTwice(t *testing.T) {
 		t.Error("no reason on the call")
 	}
 }
+
+// TestWhatIsOverHidesNothing: the guest ended on its way, its claim was given
+// up, and it was started again here. A later attempt that can't begin is void,
+// and the manager sees that it is.
+func TestWhatIsOverHidesNothing(t *testing.T) {
+	w, a, _ := arrive(t)
+	a.mustSay(t, doneOutcome, "", say(12, "", &agentv1.Release{}))
+	if s := a.sees().GetAttemptState(); s != agentv1.AttemptState_ATTEMPT_STATE_ENDED {
+		t.Errorf("after the release the attempt is %s", s)
+	}
+	w.fleet.Host("B").KillQEMU(guest)
+	_, err := a.conn().Define(t.Context(), guestXML("g1", guest))
+	must(t, err)
+	must(t, a.conn().Start(t.Context(), guest))
+	w.pass(time.Second)
+	a.mustSay(t, doneOutcome, "", say(13, "", &agentv1.Confirm{}))
+	a.mustSay(t, doneOutcome, "", say(14, "m2", &agentv1.Void{}))
+	if d := a.sees(); d.GetAttempt() != "m2" || d.GetAttemptState() != agentv1.AttemptState_ATTEMPT_STATE_VOID {
+		t.Errorf("shows attempt %s, %s", d.GetAttempt(), d.GetAttemptState())
+	}
+}
+
+// TestStartedAgainBehindTheMove: what has gone by the move is the target's,
+// until somebody starts the guest on the source again.
+func TestStartedAgainBehindTheMove(t *testing.T) {
+	w, a, _ := arrive(t)
+	a.mustSay(t, refusedOutcome, "gone by the move", say(11, "m1", &agentv1.Void{}))
+	_, err := a.conn().Define(t.Context(), guestXML("g1", guest))
+	must(t, err)
+	must(t, a.conn().Start(t.Context(), guest))
+	w.pass(time.Second)
+	a.mustSay(t, doneOutcome, "", say(11, "m1", &agentv1.Void{}))
+}
