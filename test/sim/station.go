@@ -35,15 +35,20 @@ type station struct {
 	peerURI map[string]string
 	pipe    time.Duration // when the last thing from libvirt's connection arrives
 
-	link      *session
-	since     time.Duration // of the session
-	apart     bool          // the network between it and the manager is cut
-	heard     map[string]*heard
+	link  *session
+	since time.Duration // of the session
+	apart bool          // the network between it and the manager is cut
+	heard map[string]*heard
+	late  []late // calls that a frozen libvirtd has in its socket
+	trouble
+}
+
+// trouble is what the journal's disk does to an agent.
+type trouble struct {
 	failing   bool // the journal can't be written
-	dieIn     int  // journal writes until the agent is killed; 0: never
-	dieBefore bool
+	dieIn     int  // writes until the agent is killed; 0: never
+	dieBefore bool // instead of that write, not after it
 	writes    int
-	late      []late // calls that a frozen libvirtd has in its socket
 }
 
 // late is a call that libvirtd finds in its socket when it goes on.

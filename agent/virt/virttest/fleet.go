@@ -34,22 +34,18 @@ type Fleet struct {
 	timing  Timing
 	unheard unheard
 
-	mu      sync.Mutex // guards all below and everything reachable from it
-	now     time.Duration
-	timers  timers
-	order   uint64
-	hosts   []*Host
-	cuts    map[link]bool
-	ties    []*tether
-	moves   []*move
-	breaks  map[breakpoint]func()
-	pid     int
-	uuid    uint64
-	changes uint64 // of what truth.go shows
-	// lastRun is when a process of the domain last ran, by UUID; documents are
-	// parsed once, and whoever gets one does not change it.
-	lastRun   map[string]time.Duration
-	documents map[string]virt.Domain
+	mu     sync.Mutex // guards all below and everything reachable from it
+	now    time.Duration
+	timers timers
+	order  uint64
+	hosts  []*Host
+	cuts   map[link]bool
+	ties   []*tether
+	moves  []*move
+	breaks map[breakpoint]func()
+	pid    int
+	uuid   uint64
+	truth
 
 	// Callbacks leave through here: in order, one at a time, with mu free.
 	outbox    []func()
@@ -85,7 +81,7 @@ func WithPatience(d time.Duration) Option { return func(f *Fleet) { f.unheard.pa
 // NewFleet returns a fleet with one host per name, booted, with its libvirtd.
 func NewFleet(names []string, opts ...Option) *Fleet {
 	f := &Fleet{timing: Measured, cuts: map[link]bool{}, breaks: map[breakpoint]func(){}, pid: 1000,
-		lastRun: map[string]time.Duration{}, documents: map[string]virt.Domain{}}
+		truth: truth{lastRun: map[string]time.Duration{}, documents: map[string]virt.Domain{}}}
 	f.drained = sync.NewCond(&f.mu)
 	for _, o := range opts {
 		o(f)

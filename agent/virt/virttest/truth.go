@@ -6,6 +6,13 @@ import (
 	"github.com/vireo-kvm/vireo/agent/virt"
 )
 
+// truth is what the fleet keeps for those who check it.
+type truth struct {
+	changes   uint64                   // of what is shown here
+	lastRun   map[string]time.Duration // when a process of the domain last ran, by UUID
+	documents map[string]virt.Domain   // parsed once; whoever gets one does not change it
+}
+
 // Guest is one QEMU process as it truly is, whatever any libvirtd says of it.
 type Guest struct {
 	Host, UUID string
