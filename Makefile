@@ -11,7 +11,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr
 DESTDIR  ?=
 
-.PHONY: help deps build proto lint test test-long demo bench bench-evacuation fresh install verify-units model sample clean
+.PHONY: help deps build proto lint test test-long demo bench bench-evacuation fresh install verify-units model sample clean sim sim-mutants
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ test: deps build ## unit tests with the race detector and end-to-end tests on a 
 
 test-long: deps build ## make test, and what takes longer than twenty minutes
 	@VIREO_LONG=1 .ci/test
+
+sim: ## simulate SEEDS days from seed FIRST on (40 from 1), FIRST alone with VIREO_SIM_TRACE=1 prints every event
+	VIREO_SIM_SEEDS=$(or $(SEEDS),40) VIREO_SIM_FIRST=$(or $(FIRST),1) $(GO) test -count=1 -timeout 24h -run TestDays ./test/sim
+
+sim-mutants: ## plant bugs, one at a time, and count the simulated days until each is caught (SEEDS: give up after)
+	VIREO_SIM_MUTANTS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 24h -run TestMutants -v ./test/sim
 
 demo: deps build ## a failing disk empties its host, live in the terminal (KEEP=1 leaves the lab up)
 	bin/vireo-lab demo
