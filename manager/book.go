@@ -51,13 +51,13 @@ func (c *Core) flush(now time.Time) {
 	}
 	c.pace.flushed = now
 	var hosts []*host
-	for _, h := range c.hosts {
+	for _, h := range c.sortedHosts() {
 		if h.dirty || now.Sub(h.stored) >= keepLastReport && h.LastReport.After(h.stored) {
 			hosts = append(hosts, h)
 		}
 	}
 	var moves []*move
-	for _, m := range c.moves {
+	for _, m := range c.sortedMoves() {
 		if m.dirty {
 			moves = append(moves, m)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
@@ -126,7 +127,7 @@ func (s *Sim) now() time.Time { return s.base.Add(s.fleet.Now()) }
 
 // say writes one line of the log.
 func (s *Sim) say(format string, args ...any) {
-	s.trace.add(s.fleet.Now(), fmt.Sprintf(format, args...))
+	s.trace.add(s.fleet.Now(), strings.ReplaceAll(fmt.Sprintf(format, args...), s.opts.Dir, ""))
 }
 
 // fail ends the run.

@@ -31,7 +31,7 @@ func run(t testing.TB, seed uint64, trace func(string)) Result {
 		dir = shm
 		defer os.RemoveAll(shm)
 	}
-	return Run(Options{Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Day: 24 * time.Hour, Episodes: 14, Dir: dir, Trace: trace})
+	return Run(Options{Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Day: 24 * time.Hour, Episodes: 8, Dir: dir, Trace: trace})
 }
 
 // TestDays runs days of many seeds; a failure names its seed, with which it
