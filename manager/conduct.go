@@ -208,8 +208,8 @@ func (c *Core) onlyDefinition(m *move) bool {
 }
 
 // owedAfter is what the target still has to do when the guest did not arrive: to
-// confirm that the attempt is void there, and to drop what it left defined unless
-// that is to be kept.
+// confirm that the attempt is void there, and to drop what it left defined, or to
+// keep it.
 func (c *Core) owedAfter(m *move, act migration.Action, keep bool, now time.Time) []store.Owed {
 	var out []store.Owed
 	add := func(kind store.OwedKind) {
@@ -219,22 +219,13 @@ func (c *Core) owedAfter(m *move, act migration.Action, keep bool, now time.Time
 		add(store.OwedVoid)
 		add(store.OwedReservation)
 	}
-	if w := c.targetWord(m); !keep && (w == nil || w.GetPersistent()) {
+	if w := c.targetWord(m); w == nil || w.GetPersistent() {
 		add(store.OwedSettle)
-		if act.End == migration.Released && definitionLeft(m, c.sourceWord(m)) {
-			// The guest ended behind the switch: what came with the attempt is all
-			// that is left to start it from.
+		if keep { // as it was on the source: it will be started again from here
 			out[len(out)-1].Keep, out[len(out)-1].Autostart = true, m.row.Before.Autostart
 		}
 	}
 	return out
-}
-
-// definitionLeft says whether the guest's definition has gone from the source, or
-// may have: by the move, with the call. Two of them are a leftover, none is a loss.
-func definitionLeft(m *move, source *agentv1.Domain) bool {
-	went := source.GetAttempt() == m.row.ID && source.GetGone() == agentv1.Gone_GONE_BY_THE_MOVE && source.GetCallError() == ""
-	return m.row.Before.Persistent && (went || !source.GetPersistent())
 }
 
 // finish ends a row whose claim needs no more change.
