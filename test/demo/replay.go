@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,8 +22,8 @@ import (
 
 // seen is what the story has told already, so that it tells each thing once.
 type seen struct {
-	day      atomic.Int64      // of the failing drive's record
-	risk     map[string]string // by component
+	day      atomic.Int64       // of the failing drive's record
+	risk     map[string]float64 // that was told last, by component
 	state    map[string]string
 	decision map[string]string
 	claim    map[string]uint64
@@ -34,7 +35,7 @@ type seen struct {
 
 // settle waits until every agent is connected and every guest has its claim.
 func (s *story) settle(ctx context.Context) error {
-	s.seen = seen{risk: map[string]string{}, state: map[string]string{}, decision: map[string]string{}, claim: map[string]uint64{}, moved: map[string]bool{}, summary: map[string]bool{}}
+	s.seen = seen{risk: map[string]float64{}, state: map[string]string{}, decision: map[string]string{}, claim: map[string]uint64{}, moved: map[string]bool{}, summary: map[string]bool{}}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -196,11 +197,12 @@ func (s *story) tellRisk(r *managerv1.ComponentRisk) {
 	if r.Component != "disk:"+FailingDrive && r.Component != "disk:"+HealthyDrive {
 		return
 	}
-	risk := pfa.Percent(r.GetScore().GetP30D())
-	if s.seen.risk[r.Component] == risk {
-		return
+	now := r.GetScore().GetP30D()
+	if was, told := s.seen.risk[r.Component]; told && math.Abs(now-was) < max(0.5, was/10) {
+		return // no news
 	}
-	s.seen.risk[r.Component] = risk
+	s.seen.risk[r.Component] = now
+	risk := pfa.Percent(now)
 	why := ""
 	if len(r.Reasons) > 0 {
 		why = ": " + r.Reasons[0].Text
