@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
@@ -41,7 +43,7 @@ func (c *Core) Collected(s Collected) {
 	dropped := 0
 	for r.held > readingsKept && len(r.waiting) > 1 {
 		dropped += len(r.waiting[0].Readings)
-		r.drop()
+		r.drop(0)
 	}
 	if dropped > 0 {
 		c.Log.Warn("readings dropped: no manager has kept them", "count", dropped)
@@ -49,16 +51,16 @@ func (c *Core) Collected(s Collected) {
 	c.send(&agentv1.AgentMessage{Body: &agentv1.AgentMessage_Readings{Readings: b}})
 }
 
-func (r *readings) drop() {
-	r.held -= len(r.waiting[0].Readings)
-	r.waiting[0] = nil
-	r.waiting = r.waiting[1:]
+func (r *readings) drop(i int) {
+	r.held -= len(r.waiting[i].Readings)
+	r.waiting = slices.Delete(r.waiting, i, i+1)
 }
 
-// kept forgets the batches up to id: a manager keeps them in order.
+// kept forgets one batch. Earlier ones may not have been kept: a manager whose
+// disk is full answers none, and has them in its next session.
 func (r *readings) kept(id uint64) {
-	for len(r.waiting) > 0 && r.waiting[0].Id <= id {
-		r.drop()
+	if i := slices.IndexFunc(r.waiting, func(b *agentv1.ReadingBatch) bool { return b.Id == id }); i >= 0 {
+		r.drop(i)
 	}
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,6 +187,36 @@ func TestReadingsWaitForAManager(t *testing.T) {
 	a.open(2)
 	if again := batches(); len(again) != 1 || again[0].GetId() != got[1].GetId() {
 		t.Errorf("resent %v, want only what was not kept", again)
+	}
+}
+
+// TestReadingsThatWereNotKeptAreSentAgain: a manager whose disk was full for a
+// while has not kept what came before the batch that it answers.
+func TestReadingsThatWereNotKeptAreSentAgain(t *testing.T) {
+	w := newWorld(t, "A")
+	a := w.hosts["A"]
+	a.open(1)
+	a.sent = nil
+	for range 3 {
+		a.core.Collected(Collected{Readings: []signal.Reading{{Component: "cpu", Signal: "cpu_busy", ObservedAt: w.now(), Status: signal.OK}}})
+	}
+	batches := func() (ids []uint64) {
+		for _, m := range a.sent {
+			if b := m.GetReadings(); b != nil {
+				ids = append(ids, b.GetId())
+			}
+		}
+		return ids
+	}
+	sent := batches()
+	a.do(func() {
+		a.core.Received(&agentv1.ManagerMessage{Body: &agentv1.ManagerMessage_Kept{Kept: &agentv1.ReadingsKept{Id: sent[1]}}}, w.now())
+	})
+	a.close()
+	a.sent = nil
+	a.open(2)
+	if again := batches(); !slices.Equal(again, []uint64{sent[0], sent[2]}) || a.core.readings.held != 2 {
+		t.Errorf("sent %d again (%d readings held), want the first and the last of %d", again, a.core.readings.held, sent)
 	}
 }
 
