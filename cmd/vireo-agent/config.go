@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/urfave/cli/v2"
 
 	"github.com/vireo-kvm/vireo/cmd/internal/daemon"
@@ -10,27 +8,5 @@ import (
 )
 
 func configCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "config",
-		Usage: "the configuration",
-		Subcommands: []*cli.Command{{
-			Name:  "check",
-			Usage: "read the configuration and name what is wrong in it (exit 2)",
-			Flags: []cli.Flag{configFlag()},
-			Action: func(c *cli.Context) error {
-				if _, err := daemon.Config(c, configs.LoadAgent); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(c.App.Writer, "%s: good\n", c.String("config"))
-				return err
-			},
-		}, {
-			Name:  "default",
-			Usage: "print the annotated configuration with every key's default",
-			Action: func(c *cli.Context) error {
-				_, err := c.App.Writer.Write(configs.AgentTOML)
-				return err
-			},
-		}},
-	}
+	return daemon.ConfigCommand(configFlag(), configs.LoadAgent, configs.AgentTOML)
 }

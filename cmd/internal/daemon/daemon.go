@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -42,19 +41,6 @@ func (e *Exit) Unwrap() error { return e.Err }
 
 // Usage is an error in what the user has given.
 func Usage(format string, args ...any) error { return &Exit{ExitUsage, fmt.Errorf(format, args...)} }
-
-// Config reads a configuration with one of configs' Load functions. Whatever is
-// wrong with it, a missing file included, is ExitUsage.
-func Config[T any](c *cli.Context, load func(path string) (T, error)) (T, error) {
-	cfg, err := load(c.String("config"))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w; %s config default prints one", err, c.App.Name)
-	}
-	if err != nil {
-		err = &Exit{ExitUsage, err}
-	}
-	return cfg, err
-}
 
 // Main runs a program: args, signals and exit code. SIGTERM and SIGINT end the
 // context of the command that runs.
