@@ -9,14 +9,6 @@ const (
 	Target Side = "target"
 )
 
-// Other is the opposite side.
-func (s Side) Other() Side {
-	if s == Source {
-		return Target
-	}
-	return Source
-}
-
 // Presence is what a host shows of the domain's process.
 type Presence string
 

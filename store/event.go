@@ -26,11 +26,9 @@ type Event struct {
 	Text      string // in words
 }
 
-// Settings that the manager keeps because operators change them at run time.
-const (
-	SettingAutomation = "automation" // "on" or "off"
-	SettingMode       = "mode"       // shadow, recommend, auto; overrides the configuration
-)
+// SettingAutomation is the setting that stops automation, or lets it go on: "on"
+// or "off". Operators change it at run time.
+const SettingAutomation = "automation"
 
 // Setting is one value changed at run time, with who changed it and why.
 type Setting struct {

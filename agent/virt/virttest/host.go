@@ -59,7 +59,7 @@ func (h *Host) URI() string { return "qemu+tcp://" + h.name + "/system" }
 // SetInfo changes what the host says of itself.
 func (h *Host) SetInfo(edit func(*virt.HostInfo)) { h.f.change(func() { edit(&h.info) }) }
 
-// SetNetworks, SetPools and SetBridges say what a preflight finds.
+// SetNetworks says which networks a preflight finds.
 func (h *Host) SetNetworks(n ...virt.Network) { h.f.change(func() { h.networks = n }) }
 
 // SetPools replaces the storage pools.

@@ -23,7 +23,7 @@ type Spec struct {
 	Services []supervise.Service `json:"services"`
 }
 
-// Places inside a machine's directory.
+// Disk and the next ones are places inside a machine's directory.
 func (s Spec) Disk() string      { return filepath.Join(s.Dir, "disk") }      // tmpfs with etc and var
 func (s Spec) StateDisk() string { return filepath.Join(s.Dir, "state") }     // tmpfs for State
 func (s Spec) Control() string   { return filepath.Join(s.Dir, "init.sock") } // the supervisor's socket
