@@ -121,6 +121,15 @@ func eachFeature(n int, f func(feature int)) {
 	wg.Wait()
 }
 
+// fewRows is up to how many rows goroutines cost more than they bring.
+const fewRows = 4096
+
+func oneByOne(n int, f func(feature int)) {
+	for i := range n {
+		f(i)
+	}
+}
+
 // cell is one bin of a histogram: sums of gradients and curvatures.
 type cell struct{ g, h float64 }
 
@@ -268,7 +277,11 @@ func (gr *grower) gain(c cell, value float64) float64 {
 
 func (gr *grower) histogram(rows []int32) histogram {
 	out := make(histogram, len(gr.data.cols))
-	eachFeature(len(gr.columns), func(k int) {
+	each := eachFeature
+	if len(rows) < fewRows {
+		each = oneByOne
+	}
+	each(len(gr.columns), func(k int) {
 		f := gr.columns[k]
 		cells := make([]cell, len(gr.data.cuts[f])+2)
 		col := gr.data.cols[f]
@@ -341,7 +354,7 @@ func (gr *grower) split(l leafToSplit) {
 func (gr *grower) best(l leafToSplit) split {
 	bests := make([]split, len(gr.columns))
 	whole := gr.gain(l.sum, gr.value(l.sum, l.lo, l.hi))
-	eachFeature(len(gr.columns), func(k int) {
+	oneByOne(len(gr.columns), func(k int) {
 		f := gr.columns[k]
 		cells := l.hist[f]
 		missing := cells[0]
