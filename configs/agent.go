@@ -21,7 +21,7 @@ var AgentTOML []byte
 type Agent struct {
 	Manager        string         `toml:"manager"`         // URL of the manager
 	Host           string         `toml:"host"`            // name to enrol as; empty: the machine's host name
-	StateDir       string         `toml:"state_dir"`       // holds the spool and a copy of the journal
+	StateDir       string         `toml:"state_dir"`       // holds a copy of the journal
 	RunDir         string         `toml:"run_dir"`         // holds the socket and the journal; must not outlive a boot
 	PKIDir         string         `toml:"pki_dir"`         // holds the CA's certificate, and the agent's certificate and key
 	ReportInterval Duration       `toml:"report_interval"` // at most so long between two reports
@@ -68,7 +68,6 @@ type HookMode string
 // The modes of the hook.
 const (
 	HookObserve HookMode = "observe" // logs what it would have refused
-	HookEnforce HookMode = "enforce" // refuses
 	HookOff     HookMode = "off"     // asks nobody
 )
 
@@ -127,9 +126,6 @@ func (a Agent) Journal() string { return filepath.Join(a.RunDir, "journal") }
 // JournalCopy is the path of the journal's best-effort copy, which outlives the boot.
 func (a Agent) JournalCopy() string { return filepath.Join(a.StateDir, "journal") }
 
-// Spool is the path of what was read while the manager was away.
-func (a Agent) Spool() string { return filepath.Join(a.StateDir, "spool") }
-
 // PeerURIOf gives the URI of another host's libvirtd.
 func (m AgentMigration) PeerURIOf(host string) string {
 	return forHost(m.PeerURI, host)
@@ -168,6 +164,6 @@ func (a *Agent) check(c *checks) {
 	c.path("roots.dev", a.Roots.Dev)
 	c.path("roots.kmsg", a.Roots.Kmsg)
 	c.path("roots.mounts", a.Roots.Mounts)
-	oneOf(c, "hook.mode", a.Hook.Mode, HookObserve, HookEnforce, HookOff)
+	oneOf(c, "hook.mode", a.Hook.Mode, HookObserve, HookOff)
 	oneOf(c, "hook.agent_down", a.Hook.AgentDown, AllowHeld, Refuse, Allow)
 }
