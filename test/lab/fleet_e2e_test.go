@@ -152,21 +152,39 @@ func links(t *testing.T, l *lab.Lab) {
 		t.Error("heal did not heal the link of h3 and the manager")
 	}
 
-	free := transfer(t, l, "h1", "h2")
 	if err := l.Shape(t.Context(), "h1", "h2", "40mbit"); err != nil {
 		t.Fatal(err)
 	}
-	shaped, other := transfer(t, l, "h1", "h2"), transfer(t, l, "h1", "h3")
+	// 8 MiB at 40 Mbit/s are 1.7 s, however slow the machine is. That a link is
+	// not shaped shows in one transfer that is faster than that could be.
+	const atLeast = 1200 * time.Millisecond
+	if shaped := transfer(t, l, "h1", "h2"); shaped < atLeast {
+		t.Errorf("8 MiB took %v over a link shaped to 40 Mbit/s", shaped)
+	}
+	if !fast(t, l, "h1", "h3", atLeast) {
+		t.Error("shaping the link between h1 and h2 has shaped the one to h3")
+	}
 	if err := l.HealLinks(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// 8 MiB at 40 Mbit/s are 1.7 s.
-	if shaped < 1200*time.Millisecond || free > shaped/2 || other > shaped/2 {
-		t.Errorf("8 MiB took %v unshaped, %v shaped to 40 Mbit/s, %v on another link meanwhile", free, shaped, other)
+	if !fast(t, l, "h1", "h2", atLeast) {
+		t.Error("healing has not taken the shaping away")
 	}
 	if err := l.Cut(t.Context(), "h1", "nobody", false); err == nil {
 		t.Error("a link to nobody was cut")
 	}
+}
+
+// fast says whether one of several transfers takes less than a limit: a busy
+// machine makes some slow, shaping makes all slow.
+func fast(t *testing.T, l *lab.Lab, from, to string, limit time.Duration) bool {
+	t.Helper()
+	for range 10 {
+		if transfer(t, l, from, to) < limit {
+			return true
+		}
+	}
+	return false
 }
 
 // transfer sends 8 MiB between two hosts and returns how long that took.
