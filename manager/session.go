@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -125,7 +126,10 @@ func (c *Core) Closed(now time.Time, s *Session, err error) {
 		return
 	}
 	why := "its agent went away"
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled): // all that HTTP says of a peer that is gone
+		why += ": the connection broke"
+	case err != nil:
 		why += ": " + err.Error()
 	}
 	c.forget(s, why)

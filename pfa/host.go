@@ -92,7 +92,9 @@ func HostRisk(components []Verdict, needs Dependencies, at time.Time) HostVerdic
 			out.Notes = append(out.Notes, fmt.Sprintf("%s: nothing read yet", v.Component))
 		case part.Effect == EffectUnknown:
 			out.Notes = append(out.Notes, v.Component+": "+part.Text)
-		case part.Effect == EffectNone && (v.Risk.Month.Percent >= notable || len(v.Hard) > 0):
+		case part.Effect == EffectNone && len(v.Hard) > 0:
+			out.Notes = append(out.Notes, v.Component+": "+part.Text+"; "+v.Hard[0].Text)
+		case part.Effect == EffectNone && v.Risk.Month.Percent >= notable:
 			out.Notes = append(out.Notes, v.Component+": "+part.Text)
 		}
 	}
@@ -121,9 +123,6 @@ func effectOf(v Verdict, needs Dependencies) ComponentEffect {
 	if kind == "collector" {
 		out.Effect = EffectNone
 		out.Text = "what it reads is missing"
-		if len(v.Hard) > 0 {
-			out.Text += "; " + v.Hard[0].Text
-		}
 		return out
 	}
 	if kind != "disk" && kind != "nic" { // memory, processors and the kernel carry every guest

@@ -55,7 +55,7 @@ func (p *program) printPlan(host string, plan *managerv1.PlanEvacuationResponse)
 			p.printf("%s not to %s: %s\n", or(m.DomainName, m.Domain), r.Host, r.Reason)
 		}
 	}
-	if plan.Estimate != nil {
+	if plan.Estimate.AsDuration() > 0 {
 		p.printf("About %s in all.\n", short(plan.Estimate.AsDuration()))
 	}
 	if plan.Refused != "" {

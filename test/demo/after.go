@@ -30,10 +30,27 @@ func (s *story) after(ctx context.Context) error {
 		return err
 	}
 	s.text.command("vireo explain host %s", FailingHost)
-	why, _, _ := strings.Cut(out, "\nMoves\n") // which were just seen
-	s.text.block(strings.TrimRight(why, "\n"))
-	s.text.dim("    … and its moves and events; vireo explain domain and vireo explain migration tell theirs")
+	s.text.block(lastDecision(out))
+	s.text.dim("    … earlier decisions, moves and events; vireo explain domain and vireo explain migration tell theirs")
 	return nil
+}
+
+// lastDecision cuts a host's explanation behind its newest decision: what
+// follows was just seen.
+func lastDecision(story string) string {
+	story, _, _ = strings.Cut(story, "\nMoves\n")
+	head, decisions, found := strings.Cut(story, "\nDecisions\n")
+	if !found {
+		return strings.TrimRight(story, "\n")
+	}
+	var kept []string
+	for i, line := range strings.Split(strings.TrimRight(decisions, "\n"), "\n") {
+		if i > 0 && !strings.HasPrefix(line, "    ") {
+			break
+		}
+		kept = append(kept, line)
+	}
+	return head + "\nDecisions\n" + strings.Join(kept, "\n")
 }
 
 // measure adds what the receiver of the guests' beats saw.

@@ -69,7 +69,7 @@ func (s *story) settle(ctx context.Context) error {
 // replay lets both drives live their recorded days and tells what vireo makes
 // of it, until the failing host is empty or the drive has been dead for a while.
 func (s *story) replay(ctx context.Context) error {
-	s.text.chapter(fmt.Sprintf("The next recorded days, one every %s, as what smartctl prints on %s and %s; day 0 is the drive's last", s.Every, FailingHost, HealthyHost))
+	s.text.chapter(fmt.Sprintf("The next recorded days, one every %s, as what smartctl prints on %s and %s; day 0 is the drive's last, days without a change are left out", s.Every, FailingHost, HealthyHost))
 	s.text.dim("  SMART 5: reallocated sectors, 187: reported uncorrectable errors, 188: command timeouts, 197: pending sectors, 198: offline uncorrectable")
 	if err := s.rememberGuests(ctx); err != nil {
 		return err
@@ -113,6 +113,7 @@ func (s *story) rememberGuests(ctx context.Context) error {
 type days struct {
 	story *story
 	tell  bool
+	last  string // what was told
 }
 
 var dayLine = regexp.MustCompile(`day\s+(-?\d+)\s+(\S+)\s+(.*)`)
@@ -131,6 +132,10 @@ func (d *days) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		d.story.seen.day.Store(int64(day))
+		if m[3] == d.last {
+			continue // nothing changed
+		}
+		d.last = m[3]
 		d.story.text.line("  %s  %s", d.story.text.paint(bold, fmt.Sprintf("day %3d", day)), m[3])
 	}
 	return len(p), nil

@@ -43,3 +43,13 @@ func TestEachThingIsToldOnce(t *testing.T) {
 		t.Error("a drained host is empty")
 	}
 }
+
+func TestTheLastDecisionEndsTheStory(t *testing.T) {
+	story := "h1: drained\n\nEvidence now\n  disk\n\nDecisions\n  12:00 evacuate\n    because\n      not h2\n  11:00 watch\n    because\n\nMoves\n  g1\n"
+	if got, want := lastDecision(story), "h1: drained\n\nEvidence now\n  disk\n\nDecisions\n  12:00 evacuate\n    because\n      not h2"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := lastDecision("h1: healthy\n"); got != "h1: healthy" {
+		t.Errorf("got %q", got)
+	}
+}
