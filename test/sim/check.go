@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"github.com/vireo-kvm/vireo/agent/journal"
@@ -49,6 +50,9 @@ func (s *Sim) check() {
 		was := s.truth.procs[procKey{g.Host, g.Process.PID}]
 		if was.UUID == "" || was.State != g.State || was.Reason != g.Reason || was.Incoming != g.Incoming {
 			s.say("truth: %s on %s is %s (%s) attempt %q, by %s", nameOf(g.UUID), g.Host, g.State, g.Reason, g.Attempt, s.cause)
+		}
+		if g.Running() && !was.Running() && was.UUID != "" && s.guest(g.UUID).paused && !s.guest(g.UUID).tainted() && strings.HasPrefix(s.cause, "agent ") {
+			s.fail("%s was paused by its owner, and runs on %s (by %s)", nameOf(g.UUID), g.Host, s.cause)
 		}
 		if g.Revived && !was.Revived && !s.guest(g.UUID).tainted() {
 			s.fail("%s on %s runs on with memory of %s, and has run elsewhere until %s: its disks are newer (by %s)",

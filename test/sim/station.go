@@ -310,6 +310,9 @@ func (b *book) Forget(uuid string) error {
 	return b.write(func() error { return b.st.files.Forget(uuid) })
 }
 func (b *book) SetHost(h journal.Host) error {
+	if old := b.st.files.State().Host; h.Generation < old.Generation || h.Generation == old.Generation && h.Term < old.Term {
+		b.st.s.fail("%s: the term goes back from %d to %d", b.st.name, old.Term, h.Term)
+	}
 	return b.write(func() error { return b.st.files.SetHost(h) })
 }
 func (b *book) SetDomain(d journal.Domain) error {

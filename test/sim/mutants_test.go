@@ -1,0 +1,189 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// mutant is one planted bug: a rule of the protocol taken out of the code.
+type mutant struct {
+	name  string
+	edits []edit
+}
+
+// edit replaces text that stands exactly once in a file of the repository.
+type edit struct{ file, old, new string }
+
+func one(name, file, old, new string) mutant { return mutant{name, []edit{{file, old, new}}} }
+
+const (
+	bootCheck    = "case o.GetBootId() != c.host.BootID:"
+	sessionCheck = `case o.GetSession() != c.link.session || c.link.session == "":`
+	termCheck    = "case generation == c.host.Generation && term < c.host.Term:"
+	agentOrders  = "agent/orders.go"
+	rest         = "migration/rest.go"
+	copies       = "manager/copies.go"
+	claims       = "manager/claims.go"
+	departure    = "agent/departure.go"
+)
+
+// mutants are the rules that the simulator must miss when they are gone.
+var mutants = []mutant{
+	{"an order survives a reboot", []edit{{agentOrders, bootCheck, "case false:"}, {agentOrders, sessionCheck, "case o.GetBootId() == c.host.BootID && o.GetSession() != c.link.session:"}}},
+	{"an order survives its session", []edit{{agentOrders, sessionCheck, "case false:"}}},
+	{"an old term is obeyed", []edit{
+		{agentOrders, bootCheck, "case false:"}, {agentOrders, sessionCheck, "case o.GetTerm() == c.host.Term && o.GetSession() != c.link.session:"},
+		{"agent/core.go", termCheck, "case false:"}}},
+	one("an old epoch is obeyed", agentOrders, "if o.GetGeneration() == d.Generation && o.GetEpoch() < d.Epoch {", "if false {"),
+	one("a release without a look", agentOrders, "if d.present() || len(d.Starts) > 0 {", "if false {"),
+	one("direct where guarded belongs", "agent/order_move.go", "Guarded: guarded, Persist:", "Guarded: false, Persist:"),
+	one("the journal is not read after a restart", "agent/core.go", "for _, uuid := range s.UUIDs() {", "for _, uuid := range s.UUIDs()[:0] {"),
+	one("the journal is not written", "agent/domain.go", "if err := c.Journal.SetDomain(next); err != nil {", "if err := error(nil); err != nil {"),
+	one("a lost call has ended at once", departure, "const callMayWait = 40 * time.Second", "const callMayWait = 0 * time.Second"),
+	one("gone otherwise is gone by the move", departure, "return journal.Otherwise // seen all the way", "return journal.ByTheMove"),
+	one("shut down is gone by the move", departure, "return journal.Otherwise // only a guest that runs shuts down", "return journal.ByTheMove"),
+	one("what nobody knows is gone by the move", departure, "case d.blind && (shutOff || went):\n\t\treturn journal.NobodyKnows", "case d.blind && (shutOff || went):\n\t\treturn journal.ByTheMove"),
+	one("a void crosses the switch", "agent/order_void.go", "case dep.Gone == journal.ByTheMove:\n\t\tc.looked", "case false:\n\t\tc.looked"),
+	one("a void while the call is out", "agent/order_void.go", `case dep.Gone == "" && dep.Call == journal.CallOut:`, "case false:"),
+	one("alone, whatever way it went", "agent/alone.go", "dep.Gone == journal.ByTheMove && !dep.Destroying", `dep.Gone != "" && !dep.Destroying`),
+	one("a definition goes before the guest has", "agent/order_resume.go", `case a.Departure != nil && a.Departure.Gone == "" ||`, "case false && a.Departure != nil ||"),
+	one("the call's return code decides", copies, "\tif out.Presence == migration.None {\n\t\tout.Gone",
+		"\tif mine && out.Call == migration.CallEnded && s.GetCallError() == \"\" && !out.Void {\n\t\tout.Presence, out.Gone = migration.None, migration.GoneByMove\n\t\treturn out\n\t}\n\tif out.Presence == migration.None {\n\t\tout.Gone"),
+	one("a stale none", copies, "m.fresh != 0 && m.freshIn == h.session && s.asked >= m.fresh,", "true,"),
+	one("the manager takes otherwise for the move", copies, "out.Gone = migration.GoneOtherwise", "out.Gone = migration.GoneByMove"),
+	one("running is believed before the call has ended", rest, "case a.Call != CallEnded || a.Job || b.Job:", "case a.Job || b.Job:"),
+	one("the target is voided first", rest, "\tto := Source\n\tif a.Void {\n\t\tto = Target\n\t}", "\tto := Target"),
+	one("old memory is woken", rest, "case b.GuardedCopy() && a.Gone == GoneByMove:", "case b.GuardedCopy():"),
+	one("the source is resumed without a void", rest, "\tcase !a.Void:\n\t\treturn Action{Do: Tell, Order: Void, To: Source, State: Aborting, Line: 5", "\tcase false:\n\t\treturn Action{Do: Tell, Order: Void, To: Source, State: Aborting, Line: 5"),
+	one("running twice is waited for", rest, "\tcase b.Presence == Alive:\n\t\treturn Action{Do: Commit, End: Ambiguous,", "\tcase b.Presence == Alive:\n\t\treturn Action{Do: Wait, End: Ambiguous,"),
+	one("release by time", "manager/fleet.go", "\twas := h.why\n\th.why = why\n",
+		"\twas := h.why\n\th.why = why\n\tfor uuid, cl := range c.claims {\n\t\tif cl.Holder == h.Name && !c.busyMove(uuid) && c.st.Update(context.Background(), func(tx store.Tx) error { return tx.DeleteClaim(uuid, cl.Epoch) }) == nil {\n\t\t\tc.setClaim(uuid, store.Claim{}, true)\n\t\t}\n\t}\n"),
+	one("adoption over a claim", claims, "\tif cl.Phase == store.Ambiguous {\n\t\tc.disambiguate(cl.Domain, now)\n\t\treturn\n\t}\n\tholder",
+		"\tif next := cl.Claim; cl.Phase == store.Held {\n\t\tnext.Holder, next.GrantedBy = h.Name, \"adoption\"\n\t\tc.swap(\"adopting\", cl, &next)\n\t\treturn\n\t}\n\tholder"),
+	one("two places are not ambiguous", claims, "\tnext := cl.Claim\n\tnext.Phase, next.Seen, next.Since = store.Ambiguous, now, now\n", "\treturn\n\tnext := cl.Claim\n\tnext.Phase, next.Seen, next.Since = store.Ambiguous, now, now\n"),
+	one("an answer releases a newer claim", claims, "cl.Holder != h.Name || cl.Epoch != o.epoch ||", "cl.Holder != h.Name ||"),
+	one("claims are reconciled in mid-move", claims, "return m != nil && m.row.Epoch != 0", "return false && m != nil"),
+	one("nobody counts the room", "manager/conduct.go", "if used > capacity {", "if false {"),
+	one("nobody counts what is reserved", "manager/conduct.go", "\t\tused += o.MemoryKiB\n", "\t\tused += 0 * o.MemoryKiB\n"),
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// apply writes the mutated files into dir and returns Go's overlay for them.
+func (m mutant) apply(t *testing.T, dir string) (overlay string) {
+	t.Helper()
+	texts := map[string]string{}
+	for _, e := range m.edits {
+		path := filepath.Join(root(t), e.file)
+		if _, known := texts[path]; !known {
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[path] = string(raw)
+		}
+		if n := strings.Count(texts[path], e.old); n != 1 {
+			t.Fatalf("%s: %q stands %d times in it, not once", e.file, e.old, n)
+		}
+		texts[path] = strings.Replace(texts[path], e.old, e.new, 1)
+	}
+	replace := map[string]string{}
+	for path, text := range texts {
+		if strings.Contains(text, "context.Background()") && !strings.Contains(text, `"context"`) {
+			text = strings.Replace(text, "import (", "import (\n\t\"context\"", 1)
+		}
+		to := filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(to, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[path] = to
+	}
+	raw, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
+}
+
+// TestMutantsStand: every planted bug still finds the code that it is planted in.
+func TestMutantsStand(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) { m.apply(t, t.TempDir()) })
+	}
+}
+
+// TestMutants plants each bug and runs days until one is caught.
+func TestMutants(t *testing.T) {
+	most := number(t, "VIREO_SIM_MUTANTS", 0)
+	if most == 0 {
+		t.Skip("make sim-mutants runs it: it builds the simulator once for each planted bug")
+	}
+	var mu sync.Mutex
+	table := map[string]string{}
+	t.Run("planted", func(t *testing.T) {
+		for _, m := range mutants {
+			t.Run(m.name, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				bin := filepath.Join(dir, "sim.test")
+				build := exec.Command("go", "test", "-c", "-overlay", m.apply(t, dir), "-o", bin, "./test/sim")
+				build.Dir = root(t)
+				if out, err := build.CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				hunt := exec.Command(bin, "-test.run", "TestHunt", "-test.v", "-test.timeout", "2h")
+				hunt.Env = append(os.Environ(), fmt.Sprintf("VIREO_SIM_HUNT=%d", most))
+				out, _ := hunt.CombinedOutput() // it fails when it catches something
+				how := "NOT CAUGHT"
+				for line := range strings.Lines(string(out)) {
+					if _, found, is := strings.Cut(line, "caught: "); is {
+						how = strings.TrimSpace(found)
+					} else if how == "NOT CAUGHT" && strings.HasPrefix(line, "panic:") {
+						how = strings.TrimSpace(line)
+					}
+				}
+				if how == "NOT CAUGHT" {
+					t.Errorf("not caught in %d days", most)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				table[m.name] = how
+			})
+		}
+	})
+	for _, m := range slices.SortedFunc(slices.Values(mutants), func(a, b mutant) int { return strings.Compare(a.name, b.name) }) {
+		t.Logf("%-50s %.200s", m.name, table[m.name])
+	}
+}
+
+// TestHunt runs days one after the other until one fails.
+func TestHunt(t *testing.T) {
+	most := number(t, "VIREO_SIM_HUNT", 0)
+	if most == 0 {
+		t.Skip("it runs in the programs that TestMutants builds")
+	}
+	first := number(t, "VIREO_SIM_FIRST", 1)
+	for i := range most {
+		if r := run(t, uint64(first+i), nil); r.Err != nil {
+			t.Fatalf("caught: %d days, %v", i+1, r.Err)
+		}
+	}
+}
