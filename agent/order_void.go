@@ -91,12 +91,12 @@ func (c *Core) voidOwn(d *domain, o *agentv1.Order, now time.Time) {
 		c.refuse(d, o, now, "attempt %s is settled", d.Attempt.ID)
 	case dep.Gone == journal.ByTheMove:
 		c.looked(d, o, func(now time.Time) {
-			if dep := d.departure(); !d.present() || d.original(dep) || dep.Alone != "" {
+			if !d.present() || d.original(d.departure()) || d.alone {
 				c.refuse(d, o, now, "the process has gone by the move: the target's copy is the guest")
 				return
 			}
-			// Somebody has started it here since: what the target has is old
-			// memory for newer disks.
+			// Somebody has started it here since, or brought it back: what the
+			// target has, if anything, is old memory for newer disks.
 			c.voided(d, o, now, nil)
 		})
 	case dep.Gone == "" && d.exit.ended:
