@@ -40,7 +40,7 @@ sim: ## simulate SEEDS days from seed FIRST on (40 from 1), FIRST alone with VIR
 	VIREO_SIM_SEEDS=$(or $(SEEDS),40) VIREO_SIM_FIRST=$(or $(FIRST),1) $(GO) test -count=1 -timeout 24h -run TestDays ./test/sim
 
 sim-mutants: ## plant bugs, one at a time, and count the simulated days until each is caught (SEEDS: give up after)
-	VIREO_SIM_MUTANTS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 24h -run 'TestMutants1235812358' -v ./test/sim
+	VIREO_SIM_MUTANTS=$(or $(SEEDS),200) $(GO) test -count=1 -timeout 24h -run 'TestMutants$$' -v ./test/sim
 
 demo: deps build ## a failing disk empties its host, live in the terminal (KEEP=1 leaves the lab up)
 	bin/vireo-lab demo
