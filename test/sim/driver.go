@@ -141,9 +141,9 @@ func (s *Sim) plant(near string) {
 // fault draws what goes wrong.
 func (s *Sim) fault() string {
 	return pick(s, []string{
-		"lose finish", "lose finish", "kill libvirtd", "kill libvirtd", "kill libvirtd", "freeze libvirtd", "freeze libvirtd", "cut", "cut",
+		"lose finish", "lose finish", "keep source", "keep source", "kill libvirtd", "kill libvirtd", "kill libvirtd", "freeze libvirtd", "freeze libvirtd", "cut", "cut",
 		"crash host", "crash host", "kill agent", "kill agent", "kill agent", "kill manager", "kill manager", "freeze agent", "freeze manager",
-		"break session", "break session", "partition", "partition", "user", "user", "kill qemu", "abort", "stray", "stray", "disk full", "journal full", "two",
+		"break session", "break session", "partition", "partition", "user", "user", "kill qemu", "abort", "stray", "stray", "disk full", "journal full", "two", "two", "two",
 	})
 }
 
@@ -166,8 +166,14 @@ func (s *Sim) strike(f string, g *guest) {
 	s.say("fault: %s near %s on %s", f, g.name, st.name)
 	switch f {
 	case "two":
-		s.strike(s.fault(), g)
+		if first := s.fault(); s.chance(0.4) {
+			s.strike("lose finish", g) // the copy that it leaves is what others stumble over
+		} else {
+			s.strike(first, g)
+		}
 		s.after(s.spread(time.Millisecond, 5*time.Second), "fault", func() { s.strike(s.fault(), g) })
+	case "keep source":
+		s.fleet.KeepSource(g.uuid)
 	case "lose finish":
 		s.fleet.LoseFinish(g.uuid)
 	case "kill libvirtd":

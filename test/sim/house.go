@@ -17,7 +17,7 @@ import (
 )
 
 // hostMemory is what a host has, in KiB: a few guests fit, not all.
-const hostMemory = 1 << 20
+const hostMemory = 640 << 10
 
 // house is the manager with its store.
 type house struct {

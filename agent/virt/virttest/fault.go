@@ -137,8 +137,9 @@ func (f *Fleet) lost(h *Host) {
 			m.done, m.settled = nil, true
 			switch m.phase {
 			case Finishing: // it is in the target's socket and will be done
-			case Finished, Confirmed, Exited, Returned:
+			case Finished, Confirmed, Exited:
 				m.forget()
+			case Returned: // it has failed, and the target is about to drop its copy
 			case PostCopying:
 				m.then(f.timing.KeepAlive, m.dstAnswers, func() { m.postCopyFailed(nil) })
 			default:

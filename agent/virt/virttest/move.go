@@ -42,6 +42,11 @@ func (f *Fleet) At(uuid string, phase Phase, do func()) {
 // way: its libvirtd did the work, the source's gives up the connection.
 func (f *Fleet) LoseFinish(uuid string) { f.changeMove(uuid, func(m *move) { m.loseReply = true }) }
 
+// KeepSource lets the last step of the migration that is under way fail on the
+// source: its QEMU stays, stopped by the move, and the call returns without an
+// error all the same.
+func (f *Fleet) KeepSource(uuid string) { f.changeMove(uuid, func(m *move) { m.keepSource = true }) }
+
 // Stall stops the transfer of the migration that is under way, or lets it go on.
 func (f *Fleet) Stall(uuid string, on bool) { f.changeMove(uuid, func(m *move) { m.stalled = on }) }
 
@@ -74,6 +79,8 @@ type move struct {
 	transfer
 	wasPaused bool
 	loseReply bool
+	// keepSource: the confirmation fails, and nobody is told.
+	keepSource bool
 }
 
 // transfer is the memory's way: sizes in bytes.
@@ -358,6 +365,14 @@ func (m *move) confirm() {
 }
 
 func (m *move) exit() {
+	if m.keepSource && m.src.proc == m.srcProc {
+		m.f.changes++
+		m.srcProc.job = virt.Job{}
+		m.settle(nil)
+		m.enter(Returned)
+		m.forget()
+		return
+	}
 	m.src.last = m.result()
 	if m.src.proc == m.srcProc {
 		m.src.end(virt.DetailMigrated, virt.ReasonMigrated)
