@@ -30,6 +30,7 @@ func (s *Sim) day() {
 func (s *Sim) episode() {
 	s.say("---- episode")
 	s.count("episodes")
+	s.quiet = false
 	s.stir(5 * time.Minute)
 	from := pick(s, s.hosts)
 	near := s.on(from)
@@ -118,7 +119,13 @@ var phases = []virttest.Phase{
 func (s *Sim) plant(near string) {
 	g := s.guest(near)
 	f := s.fault()
-	switch s.rng.IntN(6) {
+	switch s.rng.IntN(8) {
+	case 3: // the target hears of nothing from before the copy comes
+		s.fleet.At(g.uuid, pick(s, []virttest.Phase{virttest.Preparing, virttest.Transferring}), func() {
+			s.after(0, "fault", func() { s.strike("deaf target", g) })
+		})
+	case 4:
+		s.fleet.At(g.uuid, virttest.Finishing, func() { s.after(0, "fault", func() { s.strike("old memory", g) }) })
 	case 0:
 		s.after(s.spread(time.Millisecond, time.Minute), "fault", func() { s.strike(f, g) })
 	case 1:
@@ -143,7 +150,7 @@ func (s *Sim) fault() string {
 	return pick(s, []string{
 		"lose finish", "lose finish", "keep source", "keep source", "kill libvirtd", "kill libvirtd", "kill libvirtd", "freeze libvirtd", "freeze libvirtd", "cut", "cut",
 		"crash host", "crash host", "kill agent", "kill agent", "kill agent", "kill manager", "kill manager", "freeze agent", "freeze manager",
-		"break session", "break session", "partition", "partition", "user", "user", "kill qemu", "abort", "stray", "stray", "disk full", "journal full", "two", "two", "two",
+		"break session", "break session", "partition", "partition", "user", "user", "kill qemu", "abort", "stray", "stray", "disk full", "journal full", "old memory", "old memory", "two", "two", "two",
 	})
 }
 
@@ -172,6 +179,12 @@ func (s *Sim) strike(f string, g *guest) {
 			s.strike(first, g)
 		}
 		s.after(s.spread(time.Millisecond, 5*time.Second), "fault", func() { s.strike(s.fault(), g) })
+	case "old memory":
+		s.oldMemory(g)
+	case "deaf target":
+		if row, open := s.house.ledger.open(g.uuid); open {
+			s.freezeAgent(s.byName[row.Target])
+		}
 	case "keep source":
 		s.fleet.KeepSource(g.uuid)
 	case "lose finish":
@@ -186,15 +199,11 @@ func (s *Sim) strike(f string, g *guest) {
 			s.after(s.spread(100*time.Millisecond, 80*time.Second), "fault", func() { s.fleet.Mend(st.host, other.host) })
 		}
 	case "crash host":
-		st.crash()
-		s.after(s.spread(2*time.Second, 2*time.Minute), "boot "+st.name, func() { s.boots(st) })
+		s.strikeHost(st)
 	case "kill agent":
 		s.killAgent(st)
 	case "freeze agent":
-		if st.core != nil {
-			st.frozen = true
-			s.after(s.spread(100*time.Millisecond, 80*time.Second), "fault", st.thaw)
-		}
+		s.freezeAgent(st)
 	case "kill manager":
 		s.house.die()
 	case "freeze manager":
@@ -221,6 +230,42 @@ func (s *Sim) strike(f string, g *guest) {
 	case "journal full":
 		st.failing = true
 		s.after(s.spread(100*time.Millisecond, 20*time.Second), "fault", func() { st.failing = false })
+	}
+}
+
+// oldMemory loses the last answer, so that the source runs on beside a complete
+// copy, and ends the source's guest while nobody can hear of it.
+func (s *Sim) oldMemory(g *guest) {
+	row, open := s.house.ledger.open(g.uuid)
+	if !open {
+		return
+	}
+	source := s.byName[row.Source]
+	s.fleet.LoseFinish(g.uuid)
+	source.apart = true
+	s.cutOff(source)
+	s.after(s.spread(200*time.Millisecond, 5*time.Second), "fault", func() {
+		switch s.rng.IntN(3) {
+		case 0:
+			source.host.PowerOff(g.uuid)
+		case 1:
+			source.host.KillQEMU(g.uuid)
+		case 2:
+			s.strikeHost(source)
+		}
+	})
+	s.after(s.spread(2*time.Second, 20*time.Second), "fault", func() { source.apart = false })
+}
+
+func (s *Sim) strikeHost(st *station) {
+	st.crash()
+	s.after(s.spread(2*time.Second, 2*time.Minute), "boot "+st.name, func() { s.boots(st) })
+}
+
+func (s *Sim) freezeAgent(st *station) {
+	if st.core != nil {
+		st.frozen = true
+		s.after(s.spread(100*time.Millisecond, 80*time.Second), "fault", st.thaw)
 	}
 }
 
@@ -313,6 +358,7 @@ func (s *Sim) stray() {
 // calm ends every fault and starts what was stopped.
 func (s *Sim) calm() {
 	s.say("---- calm")
+	s.quiet = true
 	s.stir(2 * time.Minute)
 	for _, g := range s.guests { // what was planted and has not happened
 		for _, p := range phases {

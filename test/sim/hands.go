@@ -194,8 +194,14 @@ func (h *hands) Migrate(p virt.MigrateParams, _ time.Duration, done agent.Done[s
 		})
 	}
 	boot := st.host.BootID()
-	s.after(s.latency(), "agent "+st.name+" migrate", func() {
-		if st.host.BootID() != boot || !st.up() || st.life != h.life && s.chance(0.5) {
+	wait := s.latency()
+	if !s.quiet && s.chance(0.03) { // a call may wait in libvirtd's queue, longer than its agent lives
+		wait = s.spread(time.Second, 30*time.Second)
+		s.count("call waits in the queue")
+		s.after(s.latency(), "fault", func() { s.killAgent(st) })
+	}
+	s.after(wait, "agent "+st.name+" migrate", func() {
+		if st.host.BootID() != boot || !st.up() || st.life != h.life && wait < time.Second && s.chance(0.5) {
 			return
 		}
 		_, err := st.host.Opener()(context.Background(), local, func(e virt.Event) {

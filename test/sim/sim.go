@@ -57,6 +57,7 @@ type Sim struct {
 	busy   time.Duration // until then time passes in small steps
 	cause  string        // of what happens now
 	counts map[string]int
+	quiet  bool // no new faults
 }
 
 // violation is a broken invariant on its way out.

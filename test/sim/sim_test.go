@@ -23,15 +23,15 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// run runs one seed of a day.
-func run(t testing.TB, seed uint64, trace func(string)) Result {
+// run runs one seed of a day with so many episodes of faults.
+func run(t testing.TB, seed uint64, episodes int, trace func(string)) Result {
 	t.Helper()
 	dir := t.TempDir()
 	if shm, err := os.MkdirTemp("/dev/shm", "vireo-sim"); err == nil {
 		dir = shm
 		defer os.RemoveAll(shm)
 	}
-	return Run(Options{Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Day: 24 * time.Hour, Episodes: 8, Dir: dir, Trace: trace})
+	return Run(Options{Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Day: 24 * time.Hour, Episodes: episodes, Dir: dir, Trace: trace})
 }
 
 // TestDays runs days of many seeds; a failure names its seed, with which it
@@ -49,7 +49,7 @@ func TestDays(t *testing.T) {
 			if os.Getenv("VIREO_SIM_TRACE") != "" {
 				trace = func(line string) { fmt.Println(line) }
 			}
-			r := run(t, uint64(seed), trace)
+			r := run(t, uint64(seed), 6, trace)
 			if r.Err != nil {
 				t.Errorf("%v\n%s", r.Err, strings.Join(r.Last[max(0, len(r.Last)-50):], "\n"))
 			}
@@ -60,10 +60,10 @@ func TestDays(t *testing.T) {
 
 // TestSameSeedSameDay: what cannot be repeated cannot be understood.
 func TestSameSeedSameDay(t *testing.T) {
-	for _, seed := range []uint64{1, 2, 3} {
+	for _, seed := range []uint64{1, 2} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			a, b := run(t, seed, nil), run(t, seed, nil)
+			a, b := run(t, seed, 6, nil), run(t, seed, 6, nil)
 			if a.Hash != b.Hash || a.Events != b.Events {
 				t.Errorf("seed %d: %d events with hash %016x, then %d with %016x", seed, a.Events, a.Hash, b.Events, b.Hash)
 			}
