@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,16 +18,16 @@ import (
 type scripted struct {
 	name string
 	do   func(ctx context.Context, call int) error
-	runs int
+	runs atomic.Int64 // the last one may begin while the test ends
 }
 
 func (s *scripted) Name() string { return s.name }
 
 func (s *scripted) Collect(ctx context.Context, now time.Time) (agent.Collected, error) {
-	s.runs++
+	run := int(s.runs.Add(1))
 	r := readings{at: now}
-	r.value("cpu", signal.CPUBusy, float64(s.runs))
-	return agent.Collected{Readings: r.list}, s.do(ctx, s.runs)
+	r.value("cpu", signal.CPUBusy, float64(run))
+	return agent.Collected{Readings: r.list}, s.do(ctx, run)
 }
 
 // bubble is the clock of a synctest bubble.
@@ -95,8 +96,8 @@ func TestRun(t *testing.T) {
 				t.Errorf("%s: %q, want %q", name, got, want)
 			}
 		}
-		if hangs.runs > 5 {
-			t.Errorf("what hung was started %d times", hangs.runs)
+		if n := hangs.runs.Load(); n > 5 {
+			t.Errorf("what hung was started %d times", n)
 		}
 		if n := strings.Count(log.String(), "collector=fails"); n != 2 {
 			t.Errorf("a failure and its end are two lines, not %d:\n%s", n, log.String())

@@ -222,14 +222,4 @@ func (calm) Assess(string, []manager.Memory, []store.Dependency, time.Time) mana
 	return manager.Assessment{Host: decide.Risk{Model: "calm"}}
 }
 
-// view reads the store.
-func (h *house) view(f func(r store.Reader) error) {
-	if h.core == nil {
-		return
-	}
-	if err := h.db.View(context.Background(), f); err != nil {
-		h.s.fail("reading the store: %v", err)
-	}
-}
-
 func (h *house) String() string { return fmt.Sprintf("manager %d", h.term) }
