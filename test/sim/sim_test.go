@@ -37,7 +37,7 @@ func run(t testing.TB, seed uint64, episodes int, trace func(string)) Result {
 // TestDays runs days of many seeds; a failure names its seed, with which it
 // comes again: make sim SEEDS=1 FIRST=seed.
 func TestDays(t *testing.T) {
-	seeds := number(t, "VIREO_SIM_SEEDS", 40)
+	seeds := number(t, "VIREO_SIM_SEEDS", days)
 	if os.Getenv("VIREO_LONG") != "" && os.Getenv("VIREO_SIM_SEEDS") == "" {
 		seeds = 400
 	}
@@ -49,7 +49,7 @@ func TestDays(t *testing.T) {
 			if os.Getenv("VIREO_SIM_TRACE") != "" {
 				trace = func(line string) { fmt.Println(line) }
 			}
-			r := run(t, uint64(seed), 6, trace)
+			r := run(t, uint64(seed), number(t, "VIREO_SIM_EPISODES", 6), trace)
 			if r.Err != nil {
 				t.Errorf("%v\n%s", r.Err, strings.Join(r.Last[max(0, len(r.Last)-50):], "\n"))
 			}

@@ -38,6 +38,7 @@ func (f *Fleet) libvirtdDied(h *Host) {
 	}
 	for _, m := range slices.Clone(f.moves) {
 		switch {
+		case m.phase == Returned: // it has failed, and the target is about to drop its copy
 		case m.src.h == h:
 			m.driverDied()
 		case m.to == h && m.settled && m.phase == Finishing:
