@@ -188,6 +188,9 @@ func (c *Core) leave(d *domain, o *agentv1.Order, now time.Time) {
 	case a.Departure != nil && a.Departure.Gone == "" || a.Departure == nil && a.Role == journal.Source:
 		c.refuse(d, o, now, "the domain has not left by attempt %s: its definition stays", a.ID)
 		return
+	case a.Role == "": // only voided here: the journal of it was lost
+		c.refuse(d, o, now, "nothing is known here of attempt %s but that it is void: its leftovers are removed by hand", a.ID)
+		return
 	case a.Departure == nil && (a.Arrival == nil || a.Arrival.StoodBefore):
 		c.Log.Info("the definition stood here before the attempt and stays", "domain", d.UUID, "attempt", a.ID)
 		c.closed(d, o, journal.Released, now)

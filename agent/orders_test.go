@@ -369,7 +369,7 @@ func TestSettleLeavesWhatStoodBefore(t *testing.T) {
 	a.mustSay(t, refusedOutcome, "a process of the domain is here", say(12, "m1", &agentv1.Settle{}))
 	must(t, a.conn().Destroy(t.Context(), guest, expectNow(t, a)))
 	w.settle()
-	a.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Settle{}))
+	a.mustSay(t, refusedOutcome, "removed by hand", say(12, "m1", &agentv1.Settle{}))
 	if d, err := a.conn().Domain(t.Context(), guest); err != nil || !d.Persistent {
 		t.Errorf("the guest's own definition is gone: %v", err)
 	}
@@ -501,4 +501,14 @@ func TestStartedAgainBehindTheMove(t *testing.T) {
 	must(t, a.conn().Start(t.Context(), guest))
 	w.pass(time.Second)
 	a.mustSay(t, doneOutcome, "", say(11, "m1", &agentv1.Void{}))
+}
+
+// TestSettleOfALostJournalIsRefused: a definition stays, and it is said, so that
+// nobody waits for it to go.
+func TestSettleOfALostJournalIsRefused(t *testing.T) {
+	_, _, b := stage(t)
+	_, err := b.conn().Define(t.Context(), guestXML("g1", guest))
+	must(t, err)
+	b.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Void{}))
+	b.mustSay(t, refusedOutcome, "removed by hand", say(13, "m1", &agentv1.Settle{}))
 }
