@@ -35,7 +35,14 @@ type Host struct {
 
 	BootID     string
 	LastReport time.Time
-	Facts      Facts
+	// Heard is the last generation in which it has reported completely, has
+	// enrolled, or was excused by an operator. While it is older than the
+	// store's for any host, the store is in recovery.
+	Heard uint64
+	// Dead: not zero from when a person has vouched for its death until its
+	// agent speaks again. Nothing runs there, whatever was seen before.
+	Dead  time.Time
+	Facts Facts
 }
 
 // Facts are what the host's last complete report said about the host itself.

@@ -31,12 +31,18 @@ type Store interface {
 
 	// NewGeneration begins a new generation, higher than the store's own and
 	// than seen (the highest that any agent has shown). After it nothing that
-	// was said in an older generation is obeyed.
+	// was said in an older generation is obeyed. The epoch counter leaps by
+	// EpochLeap, so that no epoch of a generation that this store has lost is
+	// ever given out again.
 	NewGeneration(ctx context.Context, seen uint64) (Identity, error)
 
 	// Close gives the store back. The term stays used.
 	Close() error
 }
+
+// EpochLeap is how many epochs a new generation leaves out: more than any that
+// can have been given out between the backup that was restored and its loss.
+const EpochLeap = 1 << 32
 
 // Identity names one opening of a store. Generation, term and epoch are
 // compared in this order.
@@ -54,6 +60,8 @@ type Reader interface {
 	// Hosts are sorted by name.
 	Hosts() ([]Host, error)
 
+	// LastEpoch is the last one given out, 0 when none was.
+	LastEpoch() (uint64, error)
 	// Claim returns ErrNotFound when the domain has none.
 	Claim(domain string) (Claim, error)
 	// Claims are sorted by domain.
@@ -76,6 +84,8 @@ type Reader interface {
 	// Setting returns ErrNotFound when it was never put: the configuration's
 	// value holds.
 	Setting(key string) (Setting, error)
+	// Settings are those whose key begins so, sorted by key.
+	Settings(prefix string) ([]Setting, error)
 
 	Token(id string) (Token, error)
 	// Tokens are sorted by id.
@@ -123,7 +133,13 @@ type Tx interface {
 	// event's own ID is ignored. Ids grow in the order in which transactions
 	// commit.
 	AppendEvent(Event) (uint64, error)
+	// DeleteEvents forgets events of before a time, oldest first, at most limit
+	// of them, and returns how many. Audit records (Who is set) of after keep
+	// stay. Ids are never given out again.
+	DeleteEvents(before, keep time.Time, limit int) (int, error)
 	PutSetting(Setting) error
+	// DeleteSetting of an unknown key is no error.
+	DeleteSetting(key string) error
 
 	PutToken(Token) error
 	// TakeToken uses up an enrolment token, once: ErrNotFound when no token has

@@ -168,7 +168,7 @@ func (db *DB) NewGeneration(ctx context.Context, seen uint64) (store.Identity, e
 			if err := db.fence(s); err != nil {
 				return err
 			}
-			_, err := s.exec("UPDATE meta SET generation = ?", id.Generation)
+			_, err := s.exec("UPDATE meta SET generation = ?, epoch = epoch + ?", id.Generation, store.EpochLeap)
 			return err
 		})
 		if err != nil {

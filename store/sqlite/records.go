@@ -96,6 +96,15 @@ func (t tx) AppendEvent(e store.Event) (uint64, error) {
 	return id, nil
 }
 
+func (t tx) DeleteEvents(before, keep time.Time, limit int) (int, error) {
+	n, err := t.s.exec("DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < ? AND (who = '' OR at < ?) ORDER BY id LIMIT ?)",
+		at(&before), at(&keep), limit)
+	if err != nil {
+		return 0, fmt.Errorf("delete events: %w", err)
+	}
+	return int(n), nil
+}
+
 const settingColumns = "key, value, reason, who, at"
 
 func settingFields(s *store.Setting) []any {
@@ -108,6 +117,17 @@ func (t tx) Setting(key string) (store.Setting, error) {
 		return store.Setting{}, fmt.Errorf("setting %s: %w", key, err)
 	}
 	return s, nil
+}
+
+func (t tx) Settings(prefix string) ([]store.Setting, error) {
+	return query(t.s, "SELECT "+settingColumns+" FROM settings WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key", []any{prefix}, settingFields)
+}
+
+func (t tx) DeleteSetting(key string) error {
+	if _, err := t.s.exec("DELETE FROM settings WHERE key = ?", key); err != nil {
+		return fmt.Errorf("delete setting %s: %w", key, err)
+	}
+	return nil
 }
 
 var putSetting = insert("settings", settingColumns, "key")

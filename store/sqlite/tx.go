@@ -13,12 +13,12 @@ type tx struct{ s *session }
 var _ store.Tx = tx{}
 
 const hostColumns = "name, libvirt_uuid, machine_id, cert_serial, enrolled, revoked, state, state_reason, state_since, " +
-	"state_decision, risk, preferred_target, boot_id, last_report, facts"
+	"state_decision, risk, preferred_target, boot_id, last_report, heard, dead, facts"
 
 func hostFields(h *store.Host) []any {
 	return []any{&h.Name, &h.LibvirtUUID, &h.MachineID, &h.CertSerial, at(&h.Enrolled), at(&h.Revoked), &h.State,
 		&h.StateReason, at(&h.StateSince), &h.StateDecision, document{&h.Risk}, &h.PreferredTarget, &h.BootID,
-		at(&h.LastReport), document{&h.Facts}}
+		at(&h.LastReport), &h.Heard, at(&h.Dead), document{&h.Facts}}
 }
 
 func (t tx) Host(name string) (store.Host, error) {
@@ -76,6 +76,14 @@ func (t tx) Claims(f store.ClaimFilter) ([]store.Claim, error) {
 	c.and(f.Host != "", "(holder = ? OR target = ?)", f.Host, f.Host)
 	c.and(f.Phase != "", "phase = ?", f.Phase)
 	return query(t.s, "SELECT "+claimColumns+" FROM claims"+c.where()+" ORDER BY domain", c.args, claimFields)
+}
+
+func (t tx) LastEpoch() (uint64, error) {
+	var last uint64
+	if err := t.s.row("SELECT epoch FROM meta", nil, &last); err != nil {
+		return 0, fmt.Errorf("last epoch: %w", err)
+	}
+	return last, nil
 }
 
 func (t tx) NextEpoch() (uint64, error) {

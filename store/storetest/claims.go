@@ -91,7 +91,18 @@ func testEpochs(t *testing.T, f *fixture) {
 	if _, err := f.NewGeneration(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	grow() // also in a new generation
+	before := last
+	grow() // also in a new generation, far above any that the old one can have given out
+	if last < before+store.EpochLeap {
+		t.Errorf("epoch %d follows %d over a new generation", last, before)
+	}
+	f.view(func(r store.Reader) error {
+		got, err := r.LastEpoch()
+		if got != last {
+			t.Errorf("last epoch %d, given out %d", got, last)
+		}
+		return err
+	})
 }
 
 // testRacingClaims: each writer reads the claim in one transaction and changes

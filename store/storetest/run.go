@@ -28,6 +28,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Place) {
 		{"invalid records are refused", testInvalid},
 		{"lists are filtered and sorted", testLists},
 		{"events", testEvents},
+		{"old events go, records of what people did later", testDeleteEvents},
+		{"settings", testSettings},
 		{"evidence is written once", testEvidence},
 		{"hosts with claims stay", testDeleteHost},
 		{"claims: compare and set", testClaims},
