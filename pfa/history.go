@@ -86,11 +86,11 @@ func (t *table) next() (bool, error) {
 	if errors.Is(err, io.EOF) {
 		return false, nil
 	}
-	t.line++
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", t.name, err)
 	}
 	t.row = row
+	t.line, _ = t.r.FieldPos(0)
 	return true, nil
 }
 
@@ -202,37 +202,46 @@ func (t *table) fate(d *Drive) (err error) {
 // hdd_history_segments to the drives they belong to, in order of time. Of a
 // segment only its start is read: its end lies in the future.
 func ReadSegments(name string, r io.Reader, drives []Drive) error {
+	_, err := readSegments(name, r, drives, false)
+	return err
+}
+
+func readSegments(name string, r io.Reader, drives []Drive, others bool) (left int, err error) {
 	t, err := newTable(name, r, "serial_number", "poh_start")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	at := make(map[string]int, len(drives))
 	for i := range drives {
 		if _, twice := at[drives[i].Serial]; twice {
-			return fmt.Errorf("%s: drive %s is listed twice", name, drives[i].Serial)
+			return 0, fmt.Errorf("%s: drive %s is listed twice", name, drives[i].Serial)
 		}
 		at[drives[i].Serial] = i
 	}
 	for {
 		more, err := t.next()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if !more {
 			break
 		}
 		i, ok := at[t.text("serial_number")]
+		if !ok && others {
+			left++
+			continue
+		}
 		if !ok {
-			return fmt.Errorf("%s: line %d: drive %s is not in the table of drives", name, t.line, t.text("serial_number"))
+			return 0, t.wrong("serial_number", "a drive of the table of drives")
 		}
 		var seg Segment
 		if seg.Start, err = t.hours("poh_start"); err != nil {
-			return err
+			return 0, err
 		}
 		for c, col := range historyCols {
 			v, has, err := t.number(col.column)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			if has {
 				seg.Values[c] = uint32(min(max(v, 0), math.MaxUint32))
@@ -244,7 +253,7 @@ func ReadSegments(name string, r io.Reader, drives []Drive) error {
 	for i := range drives {
 		slices.SortStableFunc(drives[i].Segments, func(a, b Segment) int { return int(a.Start - b.Start) })
 	}
-	return nil
+	return left, nil
 }
 
 // replay walks one drive's history forward through a State, on the axis of its

@@ -1,8 +1,10 @@
 package pfa
 
 import (
+	"encoding/csv"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +39,7 @@ func TestReadSegmentsRefuses(t *testing.T) {
 	drives := []Drive{{Serial: "A"}}
 	for _, test := range []struct{ text, want string }{
 		{"serial_number\n", `"poh_start" is missing`},
-		{"serial_number,poh_start\nB,5\n", "drive B is not in the table"},
+		{"serial_number,poh_start\nB,5\n", "file.csv: line 2: serial_number is \"B\", expected a drive of the table of drives"},
 		{"serial_number,poh_start\nA,\n", "poh_start"},
 		{"serial_number,poh_start,s5\nA,5,NaN\n", "s5"},
 	} {
@@ -54,10 +56,17 @@ func FuzzReadDaily(f *testing.F) {
 	f.Add("date,serial_number,model,failure,smart_5_raw\n2014-01-01,A,M,0,7\n")
 	f.Add("date,serial_number,model,smart_188_raw\n2014-01-01,A,M,4295032833\n2014-01-02,B,M,\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		scores, err := defaultModel(t).ScoreDaily("file", strings.NewReader(text))
-		for _, s := range scores {
-			if p := s.Verdict.Risk.Month.Percent; err == nil && !(p > 0 && p < 100) {
-				t.Errorf("risk %g", p)
+		var out strings.Builder
+		if defaultModel(t).ScoreDaily(t.Context(), "file", strings.NewReader(text), &out, nil) != nil {
+			return
+		}
+		rows, err := csv.NewReader(strings.NewReader(out.String())).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows[1:] {
+			if p, err := strconv.ParseFloat(row[4], 64); err != nil || !(p > 0 && p < 1) {
+				t.Errorf("risk %s", row[4])
 			}
 		}
 	})

@@ -78,6 +78,7 @@ type inputs struct {
 	sparse vector
 	dense  []float64
 	phi    []float64
+	told   explained
 }
 
 func newInputs() *inputs {
@@ -151,12 +152,12 @@ func (m *ataModel) contributions(in *inputs) contributions {
 	for k, i := range in.sparse.index {
 		c.add(m.schema.group[i], (1-treeShare)*m.month[i]*in.sparse.value[k])
 	}
-	clear(in.phi)
-	for _, t := range m.forest.trees {
-		t.explain(in.dense, in.phi)
-	}
-	for i, x := range in.phi {
-		c.add(treeGroup[i], treeShare*x)
+	for _, part := range in.told.explain(m.forest, in.dense, in.phi) {
+		c.baseline += treeShare * part.baseline
+		c.several += treeShare * part.several
+		for i, x := range part.counter {
+			c.counter[i] += treeShare * x
+		}
 	}
 	return c
 }

@@ -51,27 +51,38 @@ func ReadRecorded(name string, r io.Reader) (Recorded, error) {
 	return out, nil
 }
 
+// attribute is a column of a daily table that holds an ATA attribute's raw value.
+type attribute struct {
+	id  int
+	col string
+}
+
+// attributes lists the columns smart_N_raw by N, 0 to 255.
+func (t *table) attributes() ([]attribute, error) {
+	var out []attribute
+	for col := range t.col {
+		n, isSmart := strings.CutPrefix(col, "smart_")
+		n, isRaw := strings.CutSuffix(n, "_raw")
+		if id, err := strconv.ParseUint(n, 10, 8); isSmart && isRaw && err == nil {
+			out = append(out, attribute{int(id), col})
+		}
+	}
+	slices.SortFunc(out, func(a, b attribute) int { return a.id - b.id })
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: no column smart_N_raw", t.name)
+	}
+	return out, nil
+}
+
 // readDaily calls f with each row of a table in Backblaze's columns.
 func readDaily(name string, r io.Reader, f func(serial, model string, day RecordedDay) error) error {
 	t, err := newTable(name, r, "date", "serial_number", "model")
 	if err != nil {
 		return err
 	}
-	type attribute struct {
-		id  int
-		col string
-	}
-	var attributes []attribute
-	for col := range t.col {
-		n, isSmart := strings.CutPrefix(col, "smart_")
-		n, isRaw := strings.CutSuffix(n, "_raw")
-		if id, err := strconv.Atoi(n); isSmart && isRaw && err == nil {
-			attributes = append(attributes, attribute{id, col})
-		}
-	}
-	slices.SortFunc(attributes, func(a, b attribute) int { return a.id - b.id })
-	if len(attributes) == 0 {
-		return fmt.Errorf("%s: no column smart_N_raw", name)
+	attributes, err := t.attributes()
+	if err != nil {
+		return err
 	}
 	for {
 		more, err := t.next()

@@ -143,25 +143,6 @@ func findFile(dir, pattern string) (string, error) {
 	return "", fmt.Errorf("%s: no file %s there or in its folder disk", dir, pattern)
 }
 
-// writeWhole replaces a file at once, so that an interrupted program leaves
-// the old one or none.
-func writeWhole(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
 // loadModel reads a model file, or the one in the binary for "".
 func loadModel(path string) (*pfa.Model, error) {
 	if path == "" {

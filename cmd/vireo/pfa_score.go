@@ -1,12 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"encoding/csv"
-	"errors"
-	"fmt"
-	"strconv"
-	"time"
+	"io"
 
 	"github.com/urfave/cli/v2"
 	"github.com/vireo-kvm/vireo/pfa"
@@ -15,9 +10,14 @@ import (
 func pfaScoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "score",
-		Usage: "score recorded data: one row of probabilities (0 to 1) per landmark or per daily row",
-		Description: "--segments, --drives and --landmarks score each landmark (serial_number, poh) by the drive's readings up to that hour.\n" +
-			"--daily scores each row of a table in Backblaze's columns by the drive's rows up to that date.",
+		Usage: "score recorded data: one line of probabilities (0 to 1) and reasons per landmark or row",
+		Description: "--kind disk --segments SEG --drives DRV --landmarks LM: each landmark (serial_number, poh) is scored by its drive's\n" +
+			"readings up to that power-on hour. Of DRV only serial_number, model, first_date and poh_first are read.\n" +
+			"Out: serial_number,poh,p24h,p7d,p30d,lo30d,hi30d,grade,reason1,reason2,reason3.\n\n" +
+			"--kind disk --daily FILE: each row of a table in Backblaze's columns is scored by its drive's rows up to that date.\n" +
+			"Out: date,serial_number,p24h,p7d,p30d,lo30d,hi30d,grade,reason1,reason2,reason3.\n\n" +
+			"One line per landmark or row, in the order of the input. A drive without a reading yet gets the baseline, grade D.\n" +
+			"Files may be gzipped (.gz). OUT.csv appears when it is complete.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "kind", Value: "disk", Usage: "`KIND` of component: disk"},
 			&cli.PathFlag{Name: "segments", Usage: "`FILE`.csv[.gz] in the columns of hdd_history_segments"},
@@ -27,75 +27,137 @@ func pfaScoreCommand() *cli.Command {
 			&cli.PathFlag{Name: "out", Required: true, Usage: "`FILE`.csv to write"},
 			modelFlag,
 		},
-		Action: func(c *cli.Context) error {
-			if kind := c.String("kind"); kind != "disk" {
-				return badInput(fmt.Errorf("--kind %s: expected disk", kind))
-			}
-			m, err := loadModel(c.String("model"))
-			if err != nil {
-				return err
-			}
-			var rows [][]string
-			switch history := c.Path("segments") != "" || c.Path("drives") != "" || c.Path("landmarks") != ""; {
-			case history == (c.Path("daily") != ""):
-				err = errors.New("give either --daily, or --segments, --drives and --landmarks")
-			case history && (c.Path("segments") == "" || c.Path("drives") == "" || c.Path("landmarks") == ""):
-				err = errors.New("--segments, --drives and --landmarks belong together")
-			case history:
-				rows, err = scoreLandmarks(m, c.Path("drives"), c.Path("segments"), c.Path("landmarks"))
-			default:
-				rows, err = scoreDaily(m, c.Path("daily"))
-			}
-			if err != nil {
-				return badInput(err)
-			}
-			var b bytes.Buffer
-			if err := csv.NewWriter(&b).WriteAll(rows); err != nil {
-				return err
-			}
-			return writeWhole(c.Path("out"), b.Bytes())
-		},
+		Action: pfaScore,
 	}
 }
 
-func scoreLandmarks(m *pfa.Model, drives, segments, landmarks string) ([][]string, error) {
-	h, err := readHistoryFiles(drives, segments, false)
+func pfaScore(c *cli.Context) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	ways := []scoreWay{
+		{"disk", []string{"segments", "drives", "landmarks"}, scoreLandmarks},
+		{"disk", []string{"daily"}, scoreDaily},
+	}
+	way, err := chooseWay(c, ways)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	src, err := openSource(landmarks)
+	m, err := loadModel(c.String("model"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer src.file.Close()
-	marks, err := pfa.ReadLandmarks(src.name, src)
-	if err != nil {
-		return nil, err
-	}
-	verdicts, err := m.ScoreLandmarks(h.drives, marks)
-	if err != nil {
-		return nil, err
-	}
-	rows := [][]string{append([]string{"serial_number", "poh"}, pfa.ScoreColumns...)}
-	for i, v := range verdicts {
-		rows = append(rows, append([]string{marks[i].Serial, strconv.FormatInt(marks[i].Hour, 10)}, v.ScoreFields()...))
-	}
-	return rows, nil
+	return writeTo(c.Path("out"), func(w io.Writer) error { return way.score(c, m, w) })
 }
 
-func scoreDaily(m *pfa.Model, path string) ([][]string, error) {
-	src, err := openSource(path)
+// scoreWay is one kind of input, and the flags that bring it.
+type scoreWay struct {
+	kind  string
+	flags []string
+	score func(*cli.Context, *pfa.Model, io.Writer) error
+}
+
+func (w scoreWay) words() string {
+	var flags []string
+	for _, f := range w.flags {
+		flags = append(flags, "--"+f)
+	}
+	return list(flags)
+}
+
+// chooseWay finds the one way whose flags are given.
+func chooseWay(c *cli.Context, ways []scoreWay) (way scoreWay, err error) {
+	var kinds, expected []string
+	chosen := 0
+	for _, w := range ways {
+		kinds = appendNew(kinds, w.kind)
+		given := 0
+		for _, f := range w.flags {
+			if c.Path(f) != "" {
+				given++
+			}
+		}
+		if given > 0 && given < len(w.flags) {
+			return way, usagef("vireo pfa score: %s belong together", w.words())
+		}
+		if w.kind == c.String("kind") {
+			expected = append(expected, w.words())
+		}
+		if given == 0 {
+			continue
+		}
+		if chosen++; w.kind == c.String("kind") {
+			way = w
+		}
+	}
+	switch {
+	case expected == nil:
+		return way, usagef("vireo pfa score: --kind %s: expected %s", c.String("kind"), anyOf(kinds))
+	case chosen != 1 || way.score == nil:
+		return way, usagef("vireo pfa score: --kind %s: expected either %s", c.String("kind"), anyOf(expected))
+	}
+	return way, nil
+}
+
+func scoreLandmarks(c *cli.Context, m *pfa.Model, w io.Writer) error {
+	said := newProgress(c)
+	drives, left, err := readUnlabelled(c.Path("drives"), c.Path("segments"))
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if left > 0 {
+		said.step("left out %s of drives that %s does not list", counted(left, "segment"), c.Path("drives"))
+	}
+	src, err := openSource(c.Path("landmarks"))
+	if err != nil {
+		return err
 	}
 	defer src.file.Close()
-	scores, err := m.ScoreDaily(src.name, src)
+	return m.ScoreLandmarks(c.Context, drives, src.name, src, w, func(done int) { said.at("%s scored", counted(done, "landmark")) })
+}
+
+func readUnlabelled(drivesPath, segmentsPath string) (drives []pfa.Drive, left int, err error) {
+	d, err := openSource(drivesPath)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	rows := [][]string{append([]string{"date", "serial_number"}, pfa.ScoreColumns...)}
-	for _, s := range scores {
-		rows = append(rows, append([]string{s.Date.Format(time.DateOnly), s.Serial}, s.Verdict.ScoreFields()...))
+	defer d.file.Close()
+	if drives, err = pfa.ReadDrives(d.name, d, false); err != nil {
+		return nil, 0, err
 	}
-	return rows, nil
+	s, err := openSource(segmentsPath)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer s.file.Close()
+	left, err = pfa.ReadSegmentsOf(s.name, s, drives)
+	return drives, left, err
+}
+
+func scoreDaily(c *cli.Context, m *pfa.Model, w io.Writer) error {
+	said := newProgress(c)
+	src, err := openSource(c.Path("daily"))
+	if err != nil {
+		return err
+	}
+	defer src.file.Close()
+	return m.ScoreDaily(c.Context, src.name, src, w, func(done, of int) { said.at("%d of %s scored", done, counted(of, "row")) })
+}
+
+func appendNew(all []string, s string) []string {
+	for _, x := range all {
+		if x == s {
+			return all
+		}
+	}
+	return append(all, s)
+}
+
+// anyOf lists alternatives: "a", "a or b".
+func anyOf(what []string) string {
+	out := what[0]
+	for _, w := range what[1:] {
+		out += " or " + w
+	}
+	return out
 }

@@ -1,32 +1,17 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/urfave/cli/v2"
 )
 
 // runPFA runs `vireo pfa ARGS…` and returns what it printed and its exit code.
 func runPFA(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	var out bytes.Buffer
-	app := &cli.App{Name: "vireo", Writer: &out, ErrWriter: &out, Commands: []*cli.Command{pfaCommand()},
-		ExitErrHandler: func(*cli.Context, error) {}}
-	err := app.Run(append([]string{"vireo", "pfa"}, args...))
-	if err == nil {
-		return out.String(), 0
-	}
-	code := 1
-	var coder cli.ExitCoder
-	if errors.As(err, &coder) {
-		code = coder.ExitCode()
-	}
-	return out.String() + err.Error(), code
+	got := newRunner(t, fleet()).do(t.Context(), append([]string{"pfa"}, args...)...)
+	return got.out + got.err, got.code
 }
 
 func write(t *testing.T, name, content string) string {
@@ -136,8 +121,8 @@ func TestBadInputIsSaid(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"neither table", []string{"score", "--out", "x"}, "either --daily"},
-		{"half a history", []string{"score", "--out", "x", "--drives", two}, "belong together"},
+		{"neither table", []string{"score", "--out", "x"}, "expected either --segments, --drives and --landmarks or --daily"},
+		{"half a history", []string{"score", "--out", "x", "--drives", two}, "--segments, --drives and --landmarks belong together"},
 		{"unknown kind", []string{"score", "--out", "x", "--kind", "tape", "--daily", two}, "--kind tape"},
 		{"damaged model", []string{"model", "show", damaged}, "not a vireo model file"},
 		{"no such file", []string{"explain", "--drive", "/no/such.csv"}, "/no/such.csv"},
