@@ -54,7 +54,7 @@ func (s *Sim) check() {
 		if g.Running() && !was.Running() && was.UUID != "" && s.guest(g.UUID).paused && !s.guest(g.UUID).tainted() && strings.HasPrefix(s.cause, "agent ") {
 			s.fail("%s was paused by its owner, and runs on %s (by %s)", nameOf(g.UUID), g.Host, s.cause)
 		}
-		if g.Revived && !was.Revived && !s.guest(g.UUID).tainted() {
+		if g.Revived && !was.Revived && !s.guest(g.UUID).tainted() && !strings.HasPrefix(s.cause, "user") {
 			s.fail("%s on %s runs on with memory of %s, and has run elsewhere until %s: its disks are newer (by %s)",
 				nameOf(g.UUID), g.Host, g.Memory, s.fleet.LastRun(g.UUID), s.cause)
 		}
@@ -209,6 +209,20 @@ func (s *Sim) answered(st *station, r *agentv1.OrderResult) {
 	if obeyed && h.stale != "" {
 		s.fail("%s obeyed %s (%s), which is %s", st.name, r.GetOrder(), kind(h.order), h.stale)
 	}
+	if obeyed && h.order.GetRelease() != nil {
+		s.gaveUp(st, h.order.GetDomain())
+	}
+}
+
+// gaveUp: a host says that it has nothing of a domain. Its last look must have
+// shown that: what was here then, and still is, it has overlooked.
+func (s *Sim) gaveUp(st *station, domain string) {
+	looked := st.checked[domain].at
+	for _, g := range s.fleet.Guests() {
+		if began := time.Duration(g.Process.StartTime) * 10 * time.Millisecond; g.UUID == domain && g.Host == st.name && began < looked {
+			s.fail("%s has given up %s, whose process %d was there when it looked at %s", st.name, nameOf(domain), g.Process.PID, looked)
+		}
+	}
 }
 
 // journaled: what an agent knows never goes back.
@@ -218,6 +232,16 @@ func (s *Sim) journaled(st *station, old, next journal.Domain) {
 	}
 	if old.Attempt != nil && old.Attempt.Stage == journal.Void && next.Attempt != nil && next.Attempt.ID == old.Attempt.ID && next.Attempt.Stage != journal.Void {
 		s.fail("%s: attempt %s was void and is %s", st.name, old.Attempt.ID, next.Attempt.Stage)
+	}
+	was := old.Attempt
+	if was == nil || was.Departure == nil || was.Stage != journal.Started || next.Attempt == nil || next.Attempt.ID != was.ID || next.Attempt.Stage != journal.Void {
+		return
+	}
+	switch dep := was.Departure; {
+	case dep.Gone == journal.ByTheMove && !st.checked[next.UUID].process:
+		s.fail("%s voids attempt %s, by which its process has gone: the target's copy is the guest", st.name, was.ID)
+	case dep.Gone == "" && dep.Call == journal.CallOut:
+		s.fail("%s voids attempt %s while its call is out", st.name, was.ID)
 	}
 }
 
@@ -284,7 +308,7 @@ func (s *Sim) wrongWith(g *guest, all []virttest.Guest) (what, person string) {
 }
 
 // patience is how long people look at an alarm before they act.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // waited says whether a person would act by now: nothing ends by itself.
 func (g *guest) waited(s *Sim) bool {

@@ -193,6 +193,10 @@ func (s *Sim) userStarts(g *guest) {
 	if slices.ContainsFunc(s.processes(g), func(p virttest.Guest) bool { return p.Host == st.name }) {
 		return
 	}
+	s.userStartsOn(g, st)
+}
+
+func (s *Sim) userStartsOn(g *guest, st *station) {
 	s.count("user's start")
 	s.touch(g, st, "started by a user on "+st.name)
 	s.stir(time.Minute)

@@ -28,12 +28,12 @@ func back[T any](h *hands, done agent.Done[T], v T, err error) {
 	if virt.IsTimeout(err) {
 		s.after(callWait, "agent "+h.st.name, func() {
 			if h.st.life == h.life {
-				h.st.do(func() { done(s.now(), v, err) })
+				h.st.do(func() { done(h.st.now(), v, err) })
 			}
 		})
 		return
 	}
-	h.apart(s.latency(), func() { done(s.now(), v, err) })
+	h.apart(s.latency(), func() { done(h.st.now(), v, err) })
 }
 
 // ask is a question: it changes nothing, and dies with the agent.
@@ -133,8 +133,14 @@ func (h *hands) Look(uuid string, done agent.Done[agent.Seen]) {
 	})
 }
 
-// Check implements agent.Hands.
-func (h *hands) Check(uuid string, done agent.Done[agent.Seen]) { h.Look(uuid, done) }
+// Check implements agent.Hands: what an order is obeyed on.
+func (h *hands) Check(uuid string, done agent.Done[agent.Seen]) {
+	ask(h, done, func(ctx context.Context, c virt.Conn) (agent.Seen, error) {
+		d, err := c.Domain(ctx, uuid)
+		h.st.checked[uuid] = checked{h.st.s.fleet.Now(), d.Present()}
+		return agent.Seen{Domain: d}, err
+	})
+}
 
 func (h *hands) XML(uuid string, flags virt.XMLFlags, done agent.Done[string]) {
 	ask(h, done, func(ctx context.Context, c virt.Conn) (string, error) { return c.XML(ctx, uuid, flags) })
@@ -170,10 +176,10 @@ func (h *hands) Barrier(done agent.Done[struct{}]) {
 			err = c.Barrier(context.Background())
 		}
 		if virt.IsTimeout(err) {
-			h.apart(callWait, func() { done(s.now(), struct{}{}, err) })
+			h.apart(callWait, func() { done(h.st.now(), struct{}{}, err) })
 			return
 		}
-		st.deliver(h.life, func() { done(s.now(), struct{}{}, err) })
+		st.deliver(h.life, func() { done(h.st.now(), struct{}{}, err) })
 	})
 }
 
@@ -189,7 +195,7 @@ func (h *hands) Migrate(p virt.MigrateParams, _ time.Duration, done agent.Done[s
 		over = true
 		s.after(s.latency(), "agent "+st.name, func() {
 			if st.life == h.life {
-				st.do(func() { done(s.now(), struct{}{}, err) })
+				st.do(func() { done(h.st.now(), struct{}{}, err) })
 			}
 		})
 	}
@@ -198,7 +204,8 @@ func (h *hands) Migrate(p virt.MigrateParams, _ time.Duration, done agent.Done[s
 	if !s.quiet && s.chance(0.03) { // a call may wait in libvirtd's queue, longer than its agent lives
 		wait = s.spread(time.Second, 30*time.Second)
 		s.count("call waits in the queue")
-		s.after(s.latency(), "fault", func() { s.killAgent(st) })
+		meanwhile := pick(s, []string{"kill agent", "kill agent", "break session", "kill manager", "abort"})
+		s.after(s.spread(time.Millisecond, time.Second), "fault", func() { s.strike(meanwhile, s.guest(p.UUID)) })
 	}
 	s.after(wait, "agent "+st.name+" migrate", func() {
 		if st.host.BootID() != boot || !st.up() || st.life != h.life && wait < time.Second && s.chance(0.5) {
@@ -268,7 +275,7 @@ func (h *hands) OpenPeer(attempt, uri string, done agent.Done[struct{}]) {
 		if virt.IsTimeout(err) {
 			wait = 5 * time.Second
 		}
-		h.apart(wait, func() { done(s.now(), struct{}{}, err) })
+		h.apart(wait, func() { done(h.st.now(), struct{}{}, err) })
 	})
 }
 
@@ -304,7 +311,7 @@ func (h *hands) LookPeer(attempt, uuid string, done agent.Done[virt.Domain]) {
 		if virt.IsTimeout(err) {
 			wait = callWait
 		}
-		h.apart(wait, func() { done(s.now(), d, err) })
+		h.apart(wait, func() { done(h.st.now(), d, err) })
 	})
 }
 
@@ -321,7 +328,7 @@ func (h *hands) ClosePeer(attempt string) {
 }
 
 func (h *hands) Virsh(_ []string, done agent.Done[*agentv1.VirshResult]) {
-	h.apart(h.st.s.latency(), func() { done(h.st.s.now(), &agentv1.VirshResult{}, nil) })
+	h.apart(h.st.s.latency(), func() { done(h.st.now(), &agentv1.VirshResult{}, nil) })
 }
 
 // watch tells the ends of processes, in no order with what libvirt says.
@@ -335,7 +342,7 @@ func (w *watch) Exit(p virt.Process, gone func(now time.Time)) (func(), error) {
 	stop, err := st.host.WatchExit(p, func() {
 		s.after(s.latency(), "agent "+st.name, func() {
 			if st.life == w.life {
-				st.do(func() { gone(s.now()) })
+				st.do(func() { gone(st.now()) })
 			}
 		})
 	})

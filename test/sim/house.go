@@ -21,7 +21,7 @@ const hostMemory = 640 << 10
 
 // house is the manager with its store.
 type house struct {
-	s      *Sim
+	clock
 	path   string
 	policy manager.Policy
 	db     *sqlite.DB
@@ -51,7 +51,7 @@ func newHouse(s *Sim, path string) *house {
 	cfg := configs.DefaultManager()
 	cfg.UnknownAfter = configs.Duration(150 * time.Second)
 	cfg.Capacity.Reserve = 0
-	h := &house{s: s, path: path, policy: manager.PolicyFrom(cfg)}
+	h := &house{clock: clock{s: s}, path: path, policy: manager.PolicyFrom(cfg)}
 	h.ledger = newLedger(s)
 	return h
 }
@@ -66,8 +66,8 @@ func (h *house) enrol() error {
 	return db.Update(context.Background(), func(tx store.Tx) error {
 		for _, st := range h.s.hosts {
 			if err := tx.PutHost(store.Host{
-				Name: st.name, MachineID: "machine-" + st.name, CertSerial: "serial-" + st.name, Enrolled: h.s.now(),
-				State: store.Healthy, StateReason: "enrolled", StateSince: h.s.now(),
+				Name: st.name, MachineID: "machine-" + st.name, CertSerial: "serial-" + st.name, Enrolled: h.now(),
+				State: store.Healthy, StateReason: "enrolled", StateSince: h.now(),
 			}); err != nil {
 				return err
 			}
@@ -94,12 +94,12 @@ func (h *house) start() {
 	h.core, err = manager.NewCore(context.Background(), manager.Setup{
 		Store: h.ledger, Readings: db, Scorer: calm{}, Background: h, Policy: h.policy,
 		Log: slog.New(slog.NewTextHandler(logWriter{s, "manager"}, plain)), NewID: s.id,
-	}, s.now())
+	}, h.now())
 	if err != nil {
 		s.fail("the manager does not start: %v", err)
 	}
 	h.since, h.ticked = s.fleet.Now(), s.fleet.Now()
-	h.do(func() { h.core.Start(s.now()) })
+	h.do(func() { h.core.Start(h.now()) })
 }
 
 // kill ends the manager as kill -9 does.
@@ -177,7 +177,7 @@ func (h *house) wake() (time.Duration, bool) {
 
 func (h *house) tick() {
 	h.ticked = h.s.fleet.Now()
-	h.do(func() { h.core.Tick(h.s.now()) })
+	h.do(func() { h.core.Tick(h.now()) })
 }
 
 // Go implements manager.Background: one job after the other, some time later.
@@ -198,7 +198,7 @@ func (h *house) later() {
 			j := h.jobs[0]
 			h.jobs = h.jobs[1:]
 			err := j.work(context.Background())
-			j.done(h.s.now(), err)
+			j.done(h.now(), err)
 			if len(h.jobs) > 0 {
 				h.later()
 			}

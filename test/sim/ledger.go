@@ -206,6 +206,7 @@ func (l *ledger) moved(r migration.Row) {
 	if old.State != r.State {
 		l.s.say("manager: row %s of %s %s→%s: %s %s", r.ID, nameOf(r.Domain), r.Source, r.Target, r.State, r.Outcome)
 		l.s.count("row " + string(r.State))
+		l.s.stepped(r)
 	}
 	l.rows[r.ID] = r
 	switch {

@@ -51,7 +51,7 @@ func (s *Sim) dial(st *station, life int) {
 				return
 			}
 			s.house.do(func() {
-				l.core = s.house.core.Connect(s.now(), pki.Peer{Host: st.name, Serial: "serial-" + st.name}, hello, l)
+				l.core = s.house.core.Connect(s.house.now(), pki.Peer{Host: st.name, Serial: "serial-" + st.name}, hello, l)
 			})
 		})
 	})
@@ -91,7 +91,7 @@ func (l *session) arrives(m *agentv1.ManagerMessage) {
 	}
 	switch {
 	case m.GetWelcome() != nil:
-		if err := st.core.Opened(m.GetWelcome(), s.now()); err != nil {
+		if err := st.core.Opened(m.GetWelcome(), st.now()); err != nil {
 			s.say("%s: %v", st.name, err)
 			l.breaks(0, s.latency())
 			return
@@ -101,7 +101,7 @@ func (l *session) arrives(m *agentv1.ManagerMessage) {
 	case m.GetOrder() != nil:
 		st.hear(m.GetOrder())
 	default:
-		st.core.Received(m, s.now())
+		st.core.Received(m, st.now())
 	}
 }
 
@@ -114,7 +114,7 @@ func (l *session) up(m *agentv1.AgentMessage) {
 		if !l.broken && !l.coreOver && s.house.term == l.term {
 			s.house.do(func() {
 				if !l.coreOver && l.core != nil {
-					s.house.core.Received(s.now(), l.core, m)
+					s.house.core.Received(s.house.now(), l.core, m)
 				}
 			})
 		}
@@ -154,7 +154,7 @@ func (l *session) agentLearns() {
 	st.link = nil
 	if l.id != "" {
 		l.s.say("%s: session %s is over", st.name, l.id)
-		st.do(func() { st.core.Closed(l.s.now()) })
+		st.do(func() { st.core.Closed(l.st.now()) })
 	}
 	l.s.dial(st, l.life)
 }
@@ -170,7 +170,7 @@ func (l *session) coreLearns() {
 	}
 	s.house.do(func() {
 		if !l.coreOver && l.core != nil {
-			s.house.core.Closed(s.now(), l.core, errors.New("the connection broke"))
+			s.house.core.Closed(s.house.now(), l.core, errors.New("the connection broke"))
 		}
 		l.coreOver = true
 	})

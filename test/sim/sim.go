@@ -58,6 +58,8 @@ type Sim struct {
 	cause  string        // of what happens now
 	counts map[string]int
 	quiet  bool // no new faults
+	// planted are faults that wait for a row's state, by domain.
+	planted map[string][]plantedStep
 }
 
 // violation is a broken invariant on its way out.
@@ -67,7 +69,7 @@ type violation struct{ error }
 func Run(o Options) (res Result) {
 	s := &Sim{
 		opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x76697265)), base: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
-		byName: map[string]*station{}, ids: map[string]int{}, counts: map[string]int{}, trace: trace{sink: o.Trace},
+		byName: map[string]*station{}, ids: map[string]int{}, counts: map[string]int{}, planted: map[string][]plantedStep{}, trace: trace{sink: o.Trace},
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -123,8 +125,6 @@ func (s *Sim) close() {
 		s.house.kill()
 	}
 }
-
-func (s *Sim) now() time.Time { return s.base.Add(s.fleet.Now()) }
 
 // say writes one line of the log.
 func (s *Sim) say(format string, args ...any) {
@@ -267,7 +267,7 @@ func (s *Sim) step(end time.Duration) {
 	for _, st := range s.hosts {
 		if at, is := st.wake(); is && at <= s.fleet.Now() {
 			s.cause = "agent " + st.name
-			st.do(func() { st.core.Tick(s.now()) })
+			st.do(func() { st.core.Tick(st.now()) })
 			s.check()
 		}
 	}

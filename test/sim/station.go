@@ -19,7 +19,7 @@ import (
 
 // station is one host: its libvirt, and the agent with its journal.
 type station struct {
-	s    *Sim
+	clock
 	name string
 	host *virttest.Host
 	run  string // the journal's file; gone with a boot
@@ -40,6 +40,8 @@ type station struct {
 	apart bool          // the network between it and the manager is cut
 	heard map[string]*heard
 	late  []late // calls that a frozen libvirtd has in its socket
+	// checked is the last look at a domain on which an order was obeyed.
+	checked map[string]checked
 	trouble
 }
 
@@ -49,6 +51,12 @@ type trouble struct {
 	dieIn     int  // writes until the agent is killed; 0: never
 	dieBefore bool // instead of that write, not after it
 	writes    int
+}
+
+// checked is what a look has shown.
+type checked struct {
+	at      time.Duration
+	process bool
 }
 
 // late is a call that libvirtd finds in its socket when it goes on.
@@ -66,7 +74,7 @@ type heard struct {
 
 func newStation(s *Sim, name string) *station {
 	st := &station{
-		s: s, name: name, host: s.fleet.Host(name),
+		clock: clock{s, s.between(-2*time.Second, 2*time.Second)}, name: name, host: s.fleet.Host(name),
 		run: filepath.Join(s.opts.Dir, name+".journal"), copy: filepath.Join(s.opts.Dir, name+".copy"),
 	}
 	st.host.SetBridges("br0")
@@ -91,7 +99,7 @@ func (st *station) start() {
 	}
 	s.say("%s: agent starts, boot %s, problem %v, lost %t", st.name, st.host.BootID(), restored.Problem, restored.Lost)
 	st.files, st.peers, st.peerURI, st.held, st.frozen = files, map[string]virt.Conn{}, map[string]string{}, nil, false
-	st.heard, st.link, st.dieIn, st.failing = map[string]*heard{}, nil, 0, false
+	st.heard, st.checked, st.link, st.dieIn, st.failing = map[string]*heard{}, map[string]checked{}, nil, 0, false
 	st.keeper = virt.NewKeeper(st.host.Opener(), "qemu:///system", func(e virt.Event) {
 		if st.life != life {
 			return
@@ -99,7 +107,7 @@ func (st *station) start() {
 		if e.Kind != virt.EventIteration {
 			s.say("%s: libvirt says %s %s %s %s %s", st.name, e.Kind, nameOf(e.UUID), e.Event, e.Detail, e.Reason)
 		}
-		st.deliver(life, func() { st.core.Event(e, s.now()) })
+		st.deliver(life, func() { st.core.Event(e, st.now()) })
 		if e.Kind == virt.EventDisconnected {
 			s.after(0, "agent "+st.name, func() { st.keepLibvirt(life) })
 		}
@@ -110,7 +118,7 @@ func (st *station) start() {
 	}, restored, agent.Effects{
 		Outbox: st, Hands: &hands{st: st, life: life}, Watch: &watch{st: st, life: life}, Journal: &book{st},
 		Log: slog.New(slog.NewTextHandler(logWriter{s, st.name}, plain)),
-	}, s.now())
+	}, st.now())
 	st.keepLibvirt(life)
 	st.keepCopy(life, -1)
 	s.dial(st, life)
@@ -121,7 +129,7 @@ func (st *station) keepLibvirt(life int) {
 	if st.life != life || st.core == nil {
 		return
 	}
-	if st.frozen || st.keeper.Ensure(context.Background(), st.s.now()) != nil {
+	if st.frozen || st.keeper.Ensure(context.Background(), st.now()) != nil {
 		st.s.after(250*time.Millisecond, "agent "+st.name, func() { st.keepLibvirt(life) })
 	}
 }
@@ -249,7 +257,7 @@ func (st *station) wake() (time.Duration, bool) {
 	if st.core == nil || st.frozen {
 		return 0, false
 	}
-	return st.s.coarse(max(st.core.Wake().Sub(st.s.base), 0)), true
+	return st.s.coarse(st.s.fleet.Now() + max(st.until(st.core.Wake()), 0)), true
 }
 
 // Send takes what the agent says to the manager.
@@ -281,7 +289,7 @@ func (st *station) hear(o *agentv1.Order) {
 		h.stale = st.stale(o)
 	}
 	st.s.say("%s: hears %s %s %s epoch %d %s", st.name, o.GetId(), kind(o), nameOf(o.GetDomain()), o.GetEpoch(), h.stale)
-	st.core.Received(&agentv1.ManagerMessage{Body: &agentv1.ManagerMessage_Order{Order: o}}, st.s.now())
+	st.core.Received(&agentv1.ManagerMessage{Body: &agentv1.ManagerMessage_Order{Order: o}}, st.now())
 }
 
 // stale says by the rules, not by the agent's code, why an order is old.
