@@ -31,6 +31,11 @@ func newTruth() truth {
 
 // check holds the truth against the rules. s.cause says what has just happened.
 func (s *Sim) check() {
+	if s.opts.Rule != nil {
+		if err := s.opts.Rule(len(s.house.ledger.claims), s.counts["evacuations"]); err != nil {
+			s.fail("%w", err)
+		}
+	}
 	seen := [2]uint64{s.fleet.Changes(), s.house.ledger.commits}
 	if seen == s.truth.seen && len(s.truth.twice)+len(s.truth.still) == 0 {
 		return

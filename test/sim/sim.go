@@ -26,6 +26,8 @@ type Options struct {
 	Dir string
 	// Trace takes every event as it happens; nil keeps the last ones only.
 	Trace func(line string)
+	// Rule is held after every event, beside the rules of the house.
+	Rule func(claims, evacuations int) error
 }
 
 // Result is how a run ended.
@@ -80,8 +82,8 @@ func Run(o Options) (res Result) {
 			}
 			res.Err = fmt.Errorf("seed %d, %s: %w", o.Seed, s.fleet.Now(), v.error)
 		}
-		s.close()
 		res.Hash, res.Events, res.Counts, res.Last = s.trace.hash, s.trace.count, s.counts, s.trace.last()
+		s.close()
 	}()
 	if err := s.setUp(); err != nil {
 		res.Err = err
@@ -311,6 +313,14 @@ func (t *trace) dump() {
 	for _, l := range t.last()[max(0, len(t.last())-50):] {
 		fmt.Fprintln(os.Stderr, l)
 	}
+}
+
+// Failure is the broken rule with the last fifty events; "" when all held.
+func (r Result) Failure() string {
+	if r.Err == nil {
+		return ""
+	}
+	return r.Err.Error() + "\n" + strings.Join(r.Last[max(0, len(r.Last)-50):], "\n")
 }
 
 // sortedCounts are the counts as text, by name.

@@ -3,11 +3,18 @@ package sim
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
+
+// weeks is how many weeks TestDays runs when there is time (VIREO_LONG).
+const weeks = 200
+
+// episodesADay is how often a day goes wrong, and comes to rest again.
+const episodesADay = 25
 
 // number reads a number from the environment.
 func number(t *testing.T, name string, otherwise int) int {
@@ -23,24 +30,28 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// run runs one seed of a day with so many episodes of faults.
-func run(t testing.TB, seed uint64, episodes int, trace func(string)) Result {
+// run runs one seed of so many days.
+func run(t testing.TB, seed uint64, days int, trace func(string)) Result {
 	t.Helper()
 	dir := t.TempDir()
 	if shm, err := os.MkdirTemp("/dev/shm", "vireo-sim"); err == nil {
 		dir = shm
 		defer os.RemoveAll(shm)
 	}
-	return Run(Options{Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Day: 24 * time.Hour, Episodes: episodes, Dir: dir, Trace: trace})
+	return Run(Options{
+		Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Day: time.Duration(days) * 24 * time.Hour, Episodes: days * episodesADay,
+		Dir: dir, Trace: trace,
+	})
 }
 
-// TestDays runs days of many seeds; a failure names its seed, with which it
-// comes again: make sim SEEDS=1 FIRST=seed.
+// TestDays runs days, or weeks, of many seeds; a failure names its seed, with
+// which it comes again: make sim SEEDS=1 FIRST=seed DAYS=days.
 func TestDays(t *testing.T) {
-	seeds := number(t, "VIREO_SIM_SEEDS", days)
-	if os.Getenv("VIREO_LONG") != "" && os.Getenv("VIREO_SIM_SEEDS") == "" {
-		seeds = 400
+	seeds, long := days, 1
+	if os.Getenv("VIREO_LONG") != "" && days >= 40 {
+		seeds, long = weeks, 7
 	}
+	seeds, long = number(t, "VIREO_SIM_SEEDS", seeds), number(t, "VIREO_SIM_DAYS", long)
 	first := number(t, "VIREO_SIM_FIRST", 1)
 	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -49,9 +60,9 @@ func TestDays(t *testing.T) {
 			if os.Getenv("VIREO_SIM_TRACE") != "" {
 				trace = func(line string) { fmt.Println(line) }
 			}
-			r := run(t, uint64(seed), number(t, "VIREO_SIM_EPISODES", 6), trace)
+			r := run(t, uint64(seed), long, trace)
 			if r.Err != nil {
-				t.Errorf("%v\n%s", r.Err, strings.Join(r.Last[max(0, len(r.Last)-50):], "\n"))
+				t.Errorf("%s", r.Failure())
 			}
 			t.Logf("%d events, hash %016x, %s", r.Events, r.Hash, strings.Join(r.sortedCounts(), ", "))
 		})
@@ -63,10 +74,47 @@ func TestSameSeedSameDay(t *testing.T) {
 	for _, seed := range []uint64{1, 2} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			a, b := run(t, seed, 6, nil), run(t, seed, 6, nil)
+			a, b := run(t, seed, 1, nil), run(t, seed, 1, nil)
 			if a.Hash != b.Hash || a.Events != b.Events {
 				t.Errorf("seed %d: %d events with hash %016x, then %d with %016x", seed, a.Events, a.Hash, b.Events, b.Hash)
 			}
 		})
+	}
+}
+
+// TestFailureComesAgain: a broken rule ends the day at its event, with the same
+// words and the same last fifty events each time.
+func TestFailureComesAgain(t *testing.T) {
+	const seed = 3
+	fail := func() Result {
+		return Run(Options{
+			Seed: seed, Hosts: 3, Guests: 5, Day: 24 * time.Hour, Episodes: episodesADay, Dir: t.TempDir(),
+			Rule: func(claims int, evacuations int) error {
+				if evacuations > 7 {
+					return fmt.Errorf("a rule for this test: %d evacuations with %d claims", evacuations, claims)
+				}
+				return nil
+			},
+		})
+	}
+	a, b := fail(), fail()
+	if a.Err == nil || b.Err == nil {
+		t.Fatalf("the rule was not held: %v, %v", a.Err, b.Err)
+	}
+	if a.Failure() != b.Failure() {
+		t.Errorf("the same seed fails in two ways:\n%s\n\nand\n\n%s", a.Failure(), b.Failure())
+	}
+	lines := strings.Split(a.Failure(), "\n")
+	if len(lines) != 51 {
+		t.Errorf("%d lines, not the failure and fifty events", len(lines))
+	}
+	if want := fmt.Sprintf("seed %d, ", seed); !strings.HasPrefix(lines[0], want) || !strings.Contains(lines[0], "a rule for this test: 8 evacuations with 5 claims") {
+		t.Errorf("the failure begins with %q", lines[0])
+	}
+	if last := lines[len(lines)-1]; !strings.Contains(last, "BROKEN a rule for this test") {
+		t.Errorf("the last event is %q", last)
+	}
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "operator: evacuate") }) {
+		t.Error("the events do not show what broke the rule")
 	}
 }
