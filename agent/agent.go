@@ -30,6 +30,7 @@ type Config struct {
 	Journal     string
 	JournalCopy string
 	SysRoot     string // root of sysfs, "/sys"
+	Hook        HookConfig
 	// ReportInterval is used until a manager has said its own.
 	ReportInterval time.Duration
 }

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/vireo-kvm/vireo/agent/hook"
 	"github.com/vireo-kvm/vireo/agent/journal"
 	"github.com/vireo-kvm/vireo/agent/virt"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
@@ -44,8 +45,11 @@ type Core struct {
 	reports  reports
 	readings readings
 	answers  answers
-	notes    []*agentv1.Note
-	timers   timers
+
+	permissions permissions
+	proof       proof
+	notes       []*agentv1.Note
+	timers      timers
 	// step counts inputs: what began at a later step is the newer word.
 	step uint64
 }
@@ -86,6 +90,13 @@ func NewCore(cfg Config, restored journal.Restored, fx Effects, now time.Time) *
 	for _, d := range c.each() {
 		c.pickUp(d, now)
 	}
+	if h := c.host; h.HookMode != string(cfg.Hook.Mode) {
+		h.HookMode = string(cfg.Hook.Mode)
+		// Failing is logged; the hook can still read the configuration.
+		_ = c.setHost(h)
+	}
+	c.unproved()
+	c.readMarks(now)
 	c.later(now.Add(tidyEvery), c.tidy)
 	return c
 }
@@ -99,6 +110,7 @@ const keepSettled = 7 * 24 * time.Hour
 
 func (c *Core) tidy(now time.Time) {
 	c.later(now.Add(tidyEvery), c.tidy)
+	c.readMarks(now)
 	for _, d := range c.each() {
 		if d.unwritten {
 			c.write(d)
@@ -183,6 +195,7 @@ func (c *Core) Closed(now time.Time) {
 		return
 	}
 	c.link.session, c.link.lostAt = "", now
+	c.deserted(now)
 	for _, d := range c.each() {
 		c.considerAlone(d, now)
 	}
@@ -234,6 +247,8 @@ func (c *Core) Received(m *agentv1.ManagerMessage, now time.Time) {
 	case *agentv1.ManagerMessage_Ask:
 		c.reports.asked, c.reports.since = max(c.reports.asked, b.Ask.GetId()), c.step
 		c.wantReport(now)
+	case *agentv1.ManagerMessage_Permission:
+		c.granted(b.Permission, now)
 	case *agentv1.ManagerMessage_Kept:
 		c.readings.kept(b.Kept.GetId())
 	case *agentv1.ManagerMessage_Virsh:
@@ -255,6 +270,7 @@ func (c *Core) Event(e virt.Event, now time.Time) {
 	switch e.Kind {
 	case virt.EventConnected:
 		c.libvirt.up = true
+		c.unproved()
 		c.refreshFacts()
 		c.wantReport(now)
 		c.survivors(now)
@@ -271,6 +287,9 @@ func (c *Core) Event(e virt.Event, now time.Time) {
 		c.wantReport(now)
 		c.reportIfReady(now)
 	case virt.EventLifecycle:
+		if e.UUID == hook.ProbeUUID {
+			return
+		}
 		d := c.domain(e.UUID)
 		d.touched = c.step
 		c.lifecycle(d, e, now)
@@ -284,7 +303,7 @@ func (c *Core) Event(e virt.Event, now time.Time) {
 }
 
 func (c *Core) refreshFacts() {
-	c.Hands.Facts(func(_ time.Time, f Facts, err error) {
+	c.Hands.Facts(func(now time.Time, f Facts, err error) {
 		if err != nil {
 			c.Log.Warn("host not described by libvirt", "error", err)
 			return
@@ -296,6 +315,7 @@ func (c *Core) refreshFacts() {
 			// Failing is logged; the next facts try again.
 			_ = c.setHost(h)
 		}
+		c.prove(now)
 	})
 }
 

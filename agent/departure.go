@@ -54,7 +54,7 @@ func (c *Core) pickUp(d *domain, now time.Time) {
 // again what a move under way needs.
 func (c *Core) survivors(now time.Time) {
 	for _, d := range c.each() {
-		if d.open() == nil && d.leaving() == nil {
+		if d.open() == nil && d.leaving() == nil && len(d.Starts) == 0 {
 			continue // the next complete list shows it
 		}
 		d.touched = c.step

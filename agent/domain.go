@@ -35,6 +35,10 @@ type domain struct {
 	call  lostCall
 	peer  peerState
 	alone bool // a resumption over the peer connection is under way
+	// started is the step at which the latest start was permitted; starting: this
+	// agent's own call for one is out.
+	started  uint64
+	starting bool
 }
 
 // fresh says whether seen is newer than everything that happened.
@@ -44,7 +48,7 @@ func (d *domain) present() bool { return d.known && d.seen.Present() }
 
 // journaled says whether the journal knows anything of it.
 func (d *domain) journaled() bool {
-	return d.Epoch > 0 || d.Phase != "" || d.Attempt != nil || len(d.Void) > 0
+	return d.Epoch > 0 || d.Phase != "" || d.Attempt != nil || len(d.Void) > 0 || len(d.Starts) > 0 || !d.Owed.IsZero()
 }
 
 // departure is the source's side of the latest attempt, nil without one.
@@ -172,6 +176,7 @@ func (c *Core) saw(d *domain, s Seen, known bool, began uint64, now time.Time) {
 	if !d.fresh() {
 		return
 	}
+	c.observeStarts(d)
 	c.observeDeparture(d, now)
 	c.observeArrival(d, now)
 	c.schedule(d, now)
@@ -226,6 +231,8 @@ func (c *Core) schedule(d *domain, now time.Time) {
 		d.poll.follow--
 		in = followEvery
 	case d.exit.ended && !d.exit.decided:
+		in = d.backoff(now)
+	case len(d.Starts) > 0 && !d.starting:
 		in = d.backoff(now)
 	case a == nil:
 	case a.Arrival != nil && d.copyOf(a.ID) && !a.Arrival.Complete && !a.Arrival.Resumed:

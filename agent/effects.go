@@ -46,6 +46,11 @@ type Hands interface {
 	Define(xml string, done Done[struct{}])
 	Undefine(uuid string, opts virt.UndefineOpts, done Done[struct{}])
 	SetAutostart(uuid string, on bool, done Done[struct{}])
+	// Start boots a shut-off domain; libvirt asks the hook about it as about any
+	// other start.
+	Start(uuid string, done Done[struct{}])
+	// Probe tries whether the running libvirtd calls the hook; nil when it does.
+	Probe(done Done[struct{}])
 
 	// OpenPeer connects to the target's libvirt under the attempt's id, so that
 	// the connection is there when the manager is not. It gives up after 5 s.
@@ -101,4 +106,8 @@ type Journal interface {
 	SetDomain(journal.Domain) error
 	Forget(uuid string) error
 	Tidy() error
+	// Marks are what the hook has left beside the journal; see journal.Mark.
+	Marks() ([]journal.Mark, error)
+	MarkOf(uuid string) *journal.Mark
+	TakeMark(uuid string) error
 }

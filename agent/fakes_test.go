@@ -140,6 +140,12 @@ func (h *testHands) SetAutostart(uuid string, on bool, done Done[struct{}]) {
 	h.act("autostart", done, func(ctx context.Context, c virt.Conn) error { return c.SetAutostart(ctx, uuid, on) })
 }
 
+func (h *testHands) Start(uuid string, done Done[struct{}]) {
+	h.act("start", done, func(ctx context.Context, c virt.Conn) error { return c.Start(ctx, uuid) })
+}
+
+func (h *testHands) Probe(done Done[struct{}]) { post(h, done, struct{}{}, h.s.unproved) }
+
 func (h *testHands) OpenPeer(attempt, uri string, done Done[struct{}]) {
 	c, err := h.s.host.Opener()(context.Background(), uri, nil)
 	if err == nil {

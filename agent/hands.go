@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vireo-kvm/vireo/agent/hook"
 	"github.com/vireo-kvm/vireo/agent/virt"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 )
@@ -197,6 +198,24 @@ func (h *hands) Undefine(uuid string, opts virt.UndefineOpts, done Done[struct{}
 
 func (h *hands) SetAutostart(uuid string, on bool, done Done[struct{}]) {
 	h.tell(done, func(ctx context.Context, c virt.Conn) error { return c.SetAutostart(ctx, uuid, on) })
+}
+
+func (h *hands) Start(uuid string, done Done[struct{}]) {
+	h.alone(done, func(ctx context.Context, c virt.Conn) error { return c.Start(ctx, uuid) })
+}
+
+func (h *hands) Probe(done Done[struct{}]) { h.alone(done, hook.Probe) }
+
+// alone runs what may take as long as a guest's start, on a connection of its own.
+func (h *hands) alone(done Done[struct{}], work func(ctx context.Context, c virt.Conn) error) {
+	run(h, done, func(ctx context.Context) (struct{}, error) {
+		c, err := h.deps.Open(ctx, h.cfg.LibvirtURI, nil)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer c.Close()
+		return struct{}{}, work(ctx, c)
+	})
 }
 
 func (h *hands) OpenPeer(attempt, uri string, done Done[struct{}]) {

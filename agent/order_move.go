@@ -72,6 +72,8 @@ func cannotLeave(d *domain) string {
 		return fmt.Sprintf("the domain has no process here: %s (%s)", d.seen.State, d.seen.Reason)
 	case d.seen.State != virt.StateRunning && d.seen.State != virt.StatePaused:
 		return fmt.Sprintf("the domain is %s (%s)", d.seen.State, d.seen.Reason)
+	case d.startingUp() || len(d.Starts) > 0:
+		return "the domain is being started"
 	case d.seen.PausedByMove():
 		return "the domain is paused by another move"
 	case d.seen.Job.Active():
@@ -185,6 +187,11 @@ func (c *Core) depart(d *domain, g *departing, old *journal.Attempt, now time.Ti
 	if err := g.params.Validate(); err != nil {
 		giveBack()
 		c.cannotBegin(d, o, err.Error(), now)
+		return
+	}
+	if len(d.Starts) > 0 {
+		giveBack()
+		c.cannotBegin(d, o, "the domain has ended and is being started", now)
 		return
 	}
 	if why := c.stale(o); why != "" {

@@ -36,6 +36,10 @@ func (c *Core) prepare(d *domain, o *agentv1.Order, p *agentv1.Prepare, now time
 		c.refuse(d, o, now, "%s", why)
 		return
 	}
+	if len(d.Starts) > 0 || c.startedAlone(d, now) {
+		c.refuse(d, o, now, "the domain is being started here")
+		return
+	}
 	want := p.GetDomain()
 	c.Hands.Survey(question(want), func(now time.Time, g Ground, err error) {
 		c.step++

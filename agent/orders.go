@@ -239,6 +239,11 @@ func (d *domain) raised(o *agentv1.Order) journal.Domain {
 
 // promise commits what an order changes, or refuses the order.
 func (c *Core) promise(d *domain, o *agentv1.Order, next journal.Domain, now time.Time) bool {
+	// A permission may have come while the order looked around.
+	if why := d.outdated(o); why != "" {
+		c.refuse(d, o, now, "%s", why)
+		return false
+	}
 	if err := c.commit(d, next, now); err != nil {
 		c.refuse(d, o, now, "the journal can't be written: %v", err)
 		return false
@@ -290,7 +295,7 @@ func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
 		return
 	}
 	next := d.raised(o)
-	next.Phase, next.Confirmed = journal.Held, true
+	next.Phase, next.Confirmed, next.Unclaimed = journal.Held, true, ""
 	old, over := d.Attempt, closeDeparture(&next)
 	if !c.promise(d, o, next, now) {
 		return
@@ -300,6 +305,9 @@ func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
 	}
 	c.done(d, o, now)
 	c.sight(d)
+	if !d.Owed.IsZero() {
+		c.makeUp(d, now)
+	}
 }
 
 // closeDeparture ends what a journal knows of a departure once the leader has
@@ -328,15 +336,24 @@ func (c *Core) release(d *domain, o *agentv1.Order, now time.Time) {
 			c.refuse(d, o, now, "a process of the domain is here: %s (%s)", d.seen.State, d.seen.Reason)
 			return
 		}
-		next := d.raised(o)
-		next.Phase, next.Confirmed = journal.Released, false
+		before, next := d.raised(o), d.raised(o)
+		next.Phase, next.Confirmed, next.Unclaimed = journal.Released, false, ""
 		old, over := d.Attempt, closeDeparture(&next)
-		if c.promise(d, o, next, now) {
-			if over {
-				c.unwatch(d, old)
-			}
-			c.done(d, o, now)
-			c.sight(d)
+		if !c.promise(d, o, next, now) {
+			return
 		}
+		if m := c.Journal.MarkOf(d.UUID); m != nil && !m.Refused {
+			// Failing is logged: then the journal forbids a start that may be on
+			// its way, and the claim stays where it is.
+			_ = c.commit(d, before, now)
+			c.takeMark(*m, now)
+			c.refuse(d, o, now, "the hook has let it start while this agent did not answer")
+			return
+		}
+		if over {
+			c.unwatch(d, old)
+		}
+		c.done(d, o, now)
+		c.sight(d)
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/vireo-kvm/vireo/agent/hook"
 	"github.com/vireo-kvm/vireo/agent/virt"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 )
@@ -60,6 +61,9 @@ func (c *Core) wantReport(now time.Time) {
 func (c *Core) listed(all []Seen, began uint64, now time.Time) {
 	here := make(map[string]bool, len(all))
 	for _, s := range all {
+		if s.UUID == hook.ProbeUUID {
+			continue
+		}
 		here[s.UUID] = true
 		c.saw(c.domain(s.UUID), s, true, began, now)
 	}
@@ -71,6 +75,7 @@ func (c *Core) listed(all []Seen, began uint64, now time.Time) {
 			c.look(d, now) // something happened while the list was made
 		}
 	}
+	c.makeUps(now)
 }
 
 // reportIfReady sends the report when nothing in it is older than what has
@@ -111,9 +116,9 @@ func (c *Core) report() *agentv1.Report {
 	r := &agentv1.Report{
 		Identity: c.identity(), BootId: c.host.BootID, Session: c.link.session, Seq: c.nextSeq(),
 		Asked: c.reports.answers, Libvirtd: c.reports.failed == nil,
-		HookMode: agentv1.HookMode_HOOK_MODE_OFF, TakesNothing: c.host.TakesNothing,
-		Dependencies: c.readings.deps,
+		TakesNothing: c.host.TakesNothing, Dependencies: c.readings.deps,
 	}
+	c.reportHook(r)
 	if c.libvirt.known {
 		r.Facts = c.facts()
 	}

@@ -19,6 +19,7 @@ func (c *Core) show(d *domain) *agentv1.Domain {
 	out := &agentv1.Domain{
 		Uuid: d.UUID, State: agentv1.DomainState_DOMAIN_STATE_NONE,
 		Epoch: d.Epoch, Phase: phases[d.Phase], StartInProgress: len(d.Starts) > 0,
+		Unclaimed: grounds[d.Unclaimed],
 	}
 	if d.known {
 		c.showLibvirt(out, d)
@@ -48,7 +49,7 @@ func (c *Core) showLibvirt(out *agentv1.Domain, d *domain) {
 		}
 	}
 	p := virt.Protect(s.Config, c.libvirt.facts.LockManager, c.libvirt.facts.LockManagerKnown)
-	out.Lockable = p.Protected
+	out.Lockable, out.LockManager = p.Protected, p.LockManager
 	out.Blockers = blockers(s.Domain)
 	if !s.Present() {
 		return

@@ -81,6 +81,9 @@ type station struct {
 	dieAt     int
 	dieBefore bool
 	fail      error // of journal writes
+
+	hook     HookConfig
+	unproved error // what a probe of the hook ends with
 }
 
 func newWorld(t *testing.T, names ...string) *world {
@@ -264,7 +267,7 @@ func (s *station) start() {
 		s.w.logf("%s: event %s %s %s %s", s.name, e.Kind, e.Event, e.Detail, e.Reason)
 		s.post(life, func() { s.core.Event(e, s.w.now()) })
 	})
-	s.core = NewCore(Config{Host: s.name, BootID: s.host.BootID(), ReportInterval: 10 * time.Second}, restored, Effects{
+	s.core = NewCore(Config{Host: s.name, BootID: s.host.BootID(), ReportInterval: 10 * time.Second, Hook: s.hook}, restored, Effects{
 		Outbox: s, Hands: &testHands{s: s, life: life}, Watch: &testWatch{s: s, life: life}, Journal: &testJournal{s},
 		Log: slog.New(slog.NewTextHandler(traceWriter{s}, nil)),
 	}, s.w.now())
@@ -404,7 +407,10 @@ func (j *testJournal) State() journal.State { return j.s.files.State() }
 func (j *testJournal) Forget(uuid string) error {
 	return j.write(func() error { return j.s.files.Forget(uuid) })
 }
-func (j *testJournal) Tidy() error { return j.s.files.Tidy() }
+func (j *testJournal) Tidy() error                      { return j.s.files.Tidy() }
+func (j *testJournal) Marks() ([]journal.Mark, error)   { return j.s.files.Marks() }
+func (j *testJournal) MarkOf(uuid string) *journal.Mark { return j.s.files.MarkOf(uuid) }
+func (j *testJournal) TakeMark(uuid string) error       { return j.s.files.TakeMark(uuid) }
 func (j *testJournal) SetHost(h journal.Host) error {
 	return j.write(func() error { return j.s.files.SetHost(h) })
 }

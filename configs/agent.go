@@ -60,6 +60,9 @@ type Roots struct {
 type Hook struct {
 	Mode      HookMode  `toml:"mode"`
 	AgentDown AgentDown `toml:"agent_down"`
+	// Optimistic permits, while the manager is away, starts of domains whose disks
+	// libvirt's lock manager protects.
+	Optimistic bool `toml:"optimistic"`
 }
 
 // HookMode says what the hook does when permission is missing.
@@ -67,7 +70,8 @@ type HookMode string
 
 // The modes of the hook.
 const (
-	HookObserve HookMode = "observe" // logs what it would have refused
+	HookObserve HookMode = "observe" // says what it would have refused
+	HookEnforce HookMode = "enforce" // refuses
 	HookOff     HookMode = "off"     // asks nobody
 )
 
@@ -164,6 +168,6 @@ func (a *Agent) check(c *checks) {
 	c.path("roots.dev", a.Roots.Dev)
 	c.path("roots.kmsg", a.Roots.Kmsg)
 	c.path("roots.mounts", a.Roots.Mounts)
-	oneOf(c, "hook.mode", a.Hook.Mode, HookObserve, HookOff)
+	oneOf(c, "hook.mode", a.Hook.Mode, HookObserve, HookEnforce, HookOff)
 	oneOf(c, "hook.agent_down", a.Hook.AgentDown, AllowHeld, Refuse, Allow)
 }

@@ -93,7 +93,7 @@ func TestBadInput(t *testing.T) {
 		{"peer without host", agent, "[migration]\npeer_uri = \"qemu+tls://h2/system\"", `f.toml: migration.peer_uri = "qemu+tls://h2/system": expected a libvirt URI with {host} in it`},
 		{"stream without scheme", agent, "[migration]\nuri = \"{host}\"", `f.toml: migration.uri = "{host}": expected a URI with {host} in it`},
 		{"libvirt URI", agent, "[libvirt]\nuri = \"qemu\"", `f.toml: libvirt.uri = "qemu": expected a libvirt URI`},
-		{"hook mode", agent, "[hook]\nmode = \"enforce\"", `f.toml: hook.mode = "enforce": expected "observe" or "off"`},
+		{"hook mode", agent, "[hook]\nmode = \"strict\"", `f.toml: hook.mode = "strict": expected "observe", "enforce" or "off"`},
 		{"log level", agent, "[log]\nlevel = \"loud\"", `f.toml: log.level = "loud": expected "debug", "info", "warn" or "error"`},
 		{"timeout", cli, `timeout = "1ms"`, `f.toml: timeout = "1ms": expected a value from 100ms to 1h`},
 	}

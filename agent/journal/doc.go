@@ -8,7 +8,8 @@
 //
 // # Format
 //
-// Version 1, 2026-11-23. Lines of text:
+// Version 1, 2026-11-23; the same day: the hook's mode, grounds of starts, admitted
+// arrivals, owed autostarts. Lines of text:
 //
 //	vireo-journal 1 COUNT
 //	CRC JSON
@@ -24,6 +25,13 @@
 // agent died. Nobody had been told and nothing had been done because of it, so
 // it is dropped, if COUNT records are there. Anything else that is wrong makes
 // the journal damaged: then it is never permission, see Restore.
+//
+// # Marks
+//
+// Beside the journal, in PATH.marks, libvirt's hook leaves a file for each start
+// that it has decided alone, because the agent was dead or hung: before it reads
+// the journal. The agent looks there after it has journaled that it gives a
+// domain up, and before it says so. One of the two sees the other.
 //
 // What does not belong here: what the entries mean for an order (package agent).
 package journal

@@ -22,6 +22,9 @@ type Host struct {
 	Generation   uint64 `json:"generation,omitempty"`
 	Term         uint64 `json:"term,omitempty"`
 	TakesNothing bool   `json:"takes_nothing,omitempty"`
+	// HookMode is the hook's mode as this agent last ran with it: what the hook
+	// goes by when nobody can read the configuration.
+	HookMode string `json:"hook_mode,omitempty"`
 }
 
 // Phase is a claim's phase as the manager last said it. Empty: it said nothing,
@@ -49,7 +52,13 @@ type Domain struct {
 	// Void are attempts that may never begin or go on here, other than Attempt.
 	Void []Voided `json:"void,omitempty"`
 	// Starts are permitted starts whose outcome libvirt has not shown yet.
-	Starts  []Start   `json:"starts,omitempty"`
+	Starts []Start `json:"starts,omitempty"`
+	// Unclaimed is the ground on which the process that is here was let start
+	// without a claim; empty when it had one.
+	Unclaimed Ground `json:"unclaimed,omitempty"`
+	// Owed is when an autostart was refused because nothing was confirmed yet in
+	// this boot: the agent makes up for it.
+	Owed    time.Time `json:"owed,omitzero"`
 	Changed time.Time `json:"changed,omitzero"` // wall time, when an order last changed the entry
 }
 
@@ -61,8 +70,21 @@ type Voided struct {
 
 // Start is one permitted start of a domain.
 type Start struct {
-	At time.Time `json:"at"`
+	At     time.Time `json:"at"`
+	Ground Ground    `json:"ground,omitempty"` // empty: by its claim
 }
+
+// Ground is why a start was permitted without a claim.
+type Ground string
+
+// The grounds.
+const (
+	Exempt     Ground = "exempt"     // exempt_domains in the configuration
+	Allowed    Ground = "allowed"    // by a person on the host
+	Optimistic Ground = "optimistic" // the manager was away, libvirt's locks protect the domain
+	AgentDown  Ground = "agent down" // the configuration allows every start then
+	Observed   Ground = "observed"   // the hook only observes
+)
 
 // Role is a host's part in an attempt.
 type Role string
@@ -166,6 +188,10 @@ type Arrival struct {
 	// StoodBefore: a definition was here before the attempt; it is not the
 	// attempt's to remove. Unknown counts as true.
 	StoodBefore bool `json:"stood_before,omitempty"`
+	// ByHand: somebody's virsh brings it, with the leader's consent; its XML
+	// carries no attempt id. Admitted: the hook has let it in, which it does once.
+	ByHand   bool `json:"by_hand,omitempty"`
+	Admitted bool `json:"admitted,omitempty"`
 	// Complete: the memory was here and the guard kept the copy. Resumed: it
 	// has run since, or somebody was told to let it.
 	Complete   bool      `json:"complete,omitempty"`
@@ -224,6 +250,9 @@ func (s State) Doubt(sameBoot bool) State {
 	out := s.Clone()
 	for uuid, d := range out.Domains {
 		d.Phase, d.Confirmed, d.Starts = "", false, nil
+		if !sameBoot {
+			d.Unclaimed, d.Owed = "", time.Time{}
+		}
 		a := d.Attempt
 		switch {
 		case a == nil || a.Stage == Void:

@@ -84,6 +84,7 @@ func runAgent(ctx context.Context, cfg configs.Agent, log *slog.Logger) error {
 		LibvirtURI: cfg.Libvirt.URI, PeerURI: cfg.Migration.PeerURIOf(id.Host), MigrateURI: cfg.Migration.URIOf(id.Host),
 		Journal: cfg.Journal(), JournalCopy: cfg.JournalCopy(), SysRoot: "/sys",
 		ReportInterval: time.Duration(cfg.ReportInterval),
+		Hook:           agent.HookConfig{Mode: cfg.Hook.Mode, Exempt: cfg.ExemptDomains, Optimistic: cfg.Hook.Optimistic},
 	}, agent.Deps{
 		Clock: clock, Dial: dialer.Dial, Open: open, Exits: libvirtd.Exits{},
 		Virsh:  virsh.Virsh{Path: virsh.Path, URI: cfg.Libvirt.URI, Runner: runner}.Run,

@@ -254,6 +254,13 @@ func (h *hands) Undefine(uuid string, opts virt.UndefineOpts, done agent.Done[st
 	})
 }
 
+func (h *hands) Start(uuid string, done agent.Done[struct{}]) {
+	h.tell("start "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.Start(ctx, uuid) })
+}
+
+// Probe finds the hook at once: the simulated libvirtd calls it whenever there is one.
+func (h *hands) Probe(done agent.Done[struct{}]) { back(h, done, struct{}{}, nil) }
+
 func (h *hands) SetAutostart(uuid string, on bool, done agent.Done[struct{}]) {
 	h.tell("autostart "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.SetAutostart(ctx, uuid, on) })
 }

@@ -314,6 +314,11 @@ type book struct{ st *station }
 
 func (b *book) State() journal.State { return b.st.files.State() }
 func (b *book) Tidy() error          { return b.st.files.Tidy() }
+
+func (b *book) Marks() ([]journal.Mark, error)   { return b.st.files.Marks() }
+func (b *book) MarkOf(uuid string) *journal.Mark { return b.st.files.MarkOf(uuid) }
+func (b *book) TakeMark(uuid string) error       { return b.st.files.TakeMark(uuid) }
+
 func (b *book) Forget(uuid string) error {
 	return b.write(func() error { return b.st.files.Forget(uuid) })
 }
