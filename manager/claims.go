@@ -34,7 +34,7 @@ func (c *Core) setClaim(domain string, next store.Claim, gone bool) {
 // reconcileClaims makes what a host holds and what the claims say agree, for
 // every domain that either of them knows.
 func (c *Core) reconcileClaims(h *host, now time.Time) {
-	if !h.alive() || c.fatal != nil {
+	if !h.alive() || c.fatal != nil || c.recovering() {
 		return
 	}
 	c.adopt(h, now)
@@ -52,7 +52,7 @@ func (c *Core) reconcileClaims(h *host, now time.Time) {
 // row is open nothing is confirmed, released or adopted here.
 func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 	s := h.word(domain)
-	if s == nil || c.busyMove(domain) || s.GetState() == agentv1.DomainState_DOMAIN_STATE_UNSPECIFIED {
+	if s == nil || !h.alive() || c.recovering() || c.busyMove(domain) || s.GetState() == agentv1.DomainState_DOMAIN_STATE_UNSPECIFIED {
 		return
 	}
 	cl := c.claims[domain]
@@ -68,11 +68,28 @@ func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 		}
 	case cl.Phase == store.Ambiguous:
 		c.disambiguate(domain, now)
+	case cl.Phase == store.Held && cl.Seen.IsZero():
+		c.awaited(h, cl, s, now)
 	case cl.Phase == store.Held && !active(s.Domain) && !s.GetStartInProgress():
 		c.release(h, domain, s, now)
 	case cl.Phase == store.Held:
 		c.confirm(h, cl, s, now)
 	}
+}
+
+// awaited looks after a claim that a person has granted and that was never seen
+// to run: it waits for the start, however long. Once it has run it is a claim
+// like any other.
+func (c *Core) awaited(h *host, cl *claim, s *sight, now time.Time) {
+	if active(s.Domain) && !incoming(s.Domain) {
+		next := cl.Claim
+		next.Seen = now
+		if !c.swap("noting that "+cl.Domain+" runs", cl, &next) {
+			return
+		}
+		cl = c.claims[cl.Domain]
+	}
+	c.confirm(h, cl, s, now)
 }
 
 func (c *Core) busyMove(domain string) bool {
@@ -159,6 +176,9 @@ func (c *Core) runsElsewhere(domain string, here *host) []string {
 
 // mayRun says whether a host was last seen to run a domain.
 func (h *host) mayRun(domain string) bool {
+	if h.dead() {
+		return false
+	}
 	if s := h.seen[domain]; s != nil {
 		return active(s.Domain) && !incoming(s.Domain)
 	}
@@ -200,7 +220,7 @@ func (c *Core) disambiguate(domain string, now time.Time) {
 	cl := c.claims[domain]
 	var at *host
 	for _, h := range c.hosts {
-		if !h.Revoked.IsZero() {
+		if !h.Revoked.IsZero() || h.dead() {
 			continue
 		}
 		if !h.alive() {
@@ -214,7 +234,7 @@ func (c *Core) disambiguate(domain string, now time.Time) {
 		}
 	}
 	if at == nil { // it has ended everywhere
-		c.release(c.hosts[cl.Holder], domain, c.hosts[cl.Holder].word(domain), now)
+		c.endedEverywhere(cl, now)
 		return
 	}
 	next := cl.Claim
@@ -223,6 +243,21 @@ func (c *Core) disambiguate(domain string, now time.Time) {
 	if c.swap("settling where "+domain+" is", cl, &next) {
 		c.event(now, store.Event{Kind: "claim.cleared", Host: at.Name, Domain: domain, Text: fmt.Sprintf("only %s runs it now: epoch %d", at.Name, next.Epoch)})
 	}
+}
+
+// endedEverywhere gives up an ambiguous claim whose copies have all ended: by
+// the holder's agent, or at once when its holder is dead.
+func (c *Core) endedEverywhere(cl *claim, now time.Time) {
+	h := c.hosts[cl.Holder]
+	if !h.dead() {
+		c.release(h, cl.Domain, h.word(cl.Domain), now)
+		return
+	}
+	if err := c.update("releasing "+cl.Domain, func(tx store.Tx) error { return tx.DeleteClaim(cl.Domain, cl.Epoch) }); err != nil {
+		return
+	}
+	c.setClaim(cl.Domain, store.Claim{}, true)
+	c.event(now, store.Event{Kind: "claim.released", Host: h.Name, Domain: cl.Domain, Text: fmt.Sprintf("%s runs nowhere: epoch %d is given up", cl.Name, cl.Epoch)})
 }
 
 // swap replaces a claim, with the next epoch.
@@ -256,7 +291,9 @@ func (c *Core) confirm(h *host, cl *claim, s *sight, now time.Time) {
 	}
 	if !cl.fresh {
 		next := cl.Claim
-		next.Seen = now
+		if active(s.Domain) {
+			next.Seen = now
+		}
 		if !c.swap("confirming "+cl.Domain, cl, &next) {
 			return
 		}

@@ -22,6 +22,10 @@ func (c *Core) conduct(m *move, now time.Time) {
 		if ended(m.row) || c.fatal != nil || c.moves[m.row.ID] != m {
 			return
 		}
+		if m.row.Epoch != 0 && c.recovering() {
+			m.waiting = "the store was restored: nothing moves before every host has been heard"
+			return
+		}
 		a, b := c.sourceCopy(m), c.targetCopy(m)
 		act := migration.Next(m.row, a, b)
 		c.mark(m, act, paused(m, a, b), now)
@@ -287,7 +291,7 @@ func (c *Core) fill(now time.Time) {
 		}
 		waiting = waiting || m.row.State == migration.Planned
 	}
-	if !waiting {
+	if !waiting || c.recovering() {
 		return
 	}
 	for _, m := range c.sortedMoves() {
@@ -325,6 +329,7 @@ func (c *Core) retarget(m *move, now time.Time) bool {
 	for i := range s.Domains {
 		if s.Domains[i].UUID == m.row.Domain {
 			s.Domains[i].NotBefore = time.Time{} // it was judged when the row was planned
+			s.Domains[i].Forced = stepDetail(m.row, targetForced)
 		}
 	}
 	if h, ok := s.HostNamed(m.row.Source); ok && !h.Alive {
@@ -341,6 +346,10 @@ func (c *Core) retarget(m *move, now time.Time) bool {
 		return false
 	}
 	if ps[0].Target != m.row.Target && !fits(ps[0], m.row.Target) {
+		if stepDetail(m.row, targetChosen) != "" {
+			c.finish(m, migration.RolledBack, m.row.Target+" cannot take it: "+reasonFor(ps[0], m.row.Target), now)
+			return false
+		}
 		m.step(now, "another target", fmt.Sprintf("%s instead of %s: %s", ps[0].Target, m.row.Target, reasonFor(ps[0], m.row.Target)))
 		m.row.Target = ps[0].Target
 	}

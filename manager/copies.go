@@ -8,8 +8,11 @@ import (
 // sourceCopy is what the source's word means for a row.
 func (c *Core) sourceCopy(m *move) migration.Copy {
 	h := c.hosts[m.row.Source]
-	if h == nil {
+	switch {
+	case h == nil:
 		return migration.Copy{}
+	case h.dead():
+		return migration.Copy{Presence: migration.None, Gone: migration.GoneUnexplained, Call: migration.CallEnded, Void: true, Fresh: true, Settled: true}
 	}
 	s := h.word(m.row.Domain)
 	if s == nil {
@@ -79,8 +82,11 @@ func (c *Core) sourceCopy(m *move) migration.Copy {
 // names this attempt.
 func (c *Core) targetCopy(m *move) migration.Copy {
 	h := c.hosts[m.row.Target]
-	if h == nil {
+	switch {
+	case h == nil:
 		return migration.Copy{}
+	case h.dead():
+		return migration.Copy{Presence: migration.None, Void: true, Fresh: true, Settled: true}
 	}
 	s := h.word(m.row.Domain)
 	if s == nil {

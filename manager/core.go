@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/vireo-kvm/vireo/migration"
@@ -64,6 +65,7 @@ type Core struct {
 type settings struct {
 	automation       bool
 	automationReason string
+	revoked          map[string]store.Setting // operators' certificates, by key of the setting
 }
 
 // questions are what agents were asked besides orders.
@@ -96,7 +98,7 @@ func NewCore(ctx context.Context, s Setup, now time.Time) (*Core, error) {
 		moving:    map[string]*move{},
 		owed:      map[owedKey]store.Owed{},
 		decisions: map[string]*standing{},
-		settings:  settings{automation: true},
+		settings:  settings{automation: true, revoked: map[string]store.Setting{}},
 		orders:    orders{wanted: map[orderKey]*order{}, byID: map[string]*order{}},
 		asked:     questions{virsh: map[string]*virshCall{}},
 		book:      newBook(),
@@ -152,9 +154,16 @@ func (c *Core) load(r store.Reader, now time.Time) error {
 	set, err := r.Setting(store.SettingAutomation)
 	switch {
 	case err == nil:
-		c.settings = settings{automation: set.Value == "on", automationReason: set.Reason}
+		c.settings.automation, c.settings.automationReason = set.Value == "on", set.Reason
 	case !errors.Is(err, store.ErrNotFound):
 		return err
+	}
+	revoked, err := r.Settings("revoked.")
+	if err != nil {
+		return err
+	}
+	for _, s := range revoked {
+		c.settings.revoked[s.Key] = s
 	}
 	domains, err := r.Domains(store.DomainFilter{})
 	if err != nil {
@@ -172,6 +181,11 @@ func (c *Core) load(r store.Reader, now time.Time) error {
 func (c *Core) Start(now time.Time) {
 	c.event(now, store.Event{Kind: "manager.started", Text: fmt.Sprintf("generation %d, term %d, %d hosts, %d claims, %d moves open",
 		c.id.Generation, c.id.Term, len(c.hosts), len(c.claims), len(c.moves))})
+	if waiting := c.unheard(); len(waiting) > 0 {
+		c.event(now, store.Event{Kind: "recovery.began", Severity: store.Alarm, Text: fmt.Sprintf(
+			"generation %d waits for a complete report of %s: nothing is granted, moved or released before", c.id.Generation, strings.Join(waiting, ", "))})
+		c.log.Warn("recovery", "generation", c.id.Generation, "waiting", strings.Join(waiting, ", "))
+	}
 	c.log.Info("started", "generation", c.id.Generation, "term", c.id.Term, "hosts", len(c.hosts), "claims", len(c.claims), "moves", len(c.moves))
 }
 

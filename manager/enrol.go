@@ -102,7 +102,7 @@ func (c *Core) enrol(now time.Time, issuer Issuer, token join.Token, req *agentv
 		}
 		host = store.Host{
 			Name: name, LibvirtUUID: req.GetLibvirtHostUuid(), MachineID: req.GetMachineId(), CertSerial: issued.Serial, Enrolled: now,
-			State: store.Healthy, StateReason: "enrolled", StateSince: now,
+			State: store.Healthy, StateReason: "enrolled", StateSince: now, Heard: c.id.Generation,
 		}
 		if err := tx.PutHost(host); err != nil {
 			return err
@@ -186,25 +186,4 @@ func (c *Core) remove(now time.Time, name, who, reason string) error {
 	c.silence(h, "removed", now)
 	c.announce()
 	return nil
-}
-
-// learnRevoked makes the certificates of removed hosts known to Revoked.
-func (m *Manager) learnRevoked() {
-	revoked := map[string]bool{}
-	for _, h := range m.core.hosts {
-		if !h.Revoked.IsZero() {
-			revoked[h.CertSerial] = true
-		}
-	}
-	m.facts.mu.Lock()
-	m.facts.revoked = revoked
-	m.facts.mu.Unlock()
-}
-
-// Revoked says whether a certificate is of a removed host. One that was replaced
-// by a new enrolment is refused when it begins a session.
-func (m *Manager) Revoked(serial string) bool {
-	m.facts.mu.RLock()
-	defer m.facts.mu.RUnlock()
-	return m.facts.revoked[serial]
 }

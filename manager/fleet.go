@@ -42,7 +42,11 @@ type sight struct {
 }
 
 func newHost(h store.Host) *host {
-	return &host{Host: h, why: "its agent has not spoken since the manager started",
+	why := "its agent has not spoken since the manager started"
+	if !h.Dead.IsZero() {
+		why = deadWords(h)
+	}
+	return &host{Host: h, why: why,
 		seen: map[string]*sight{}, last: map[string]store.Domain{}, risk: newRiskState()}
 }
 
@@ -58,8 +62,11 @@ func (h *host) shown() store.HostState {
 
 // word is what a host says about one domain now: nil when it says nothing (it
 // is silent, or its libvirtd is), a domain of state NONE when its last complete
-// report does not list it.
+// report does not list it, or when a person vouches that the host is dead.
 func (h *host) word(domain string) *sight {
+	if h.dead() {
+		return &sight{Domain: &agentv1.Domain{Uuid: domain, State: agentv1.DomainState_DOMAIN_STATE_NONE}}
+	}
 	if !h.alive() {
 		return nil
 	}

@@ -38,6 +38,7 @@ func (c *Core) report(now time.Time, s *Session, r *agentv1.Report) {
 	h.seen = seen
 	c.speaks(h, now)
 	c.remember(h, now)
+	c.heard(h, now)
 	for _, m := range c.sortedMoves() {
 		if m.row.Source == h.Name || m.row.Target == h.Name {
 			c.see(m, now)

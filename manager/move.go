@@ -132,7 +132,7 @@ func (c *Core) see(m *move, now time.Time) {
 		m.lastWord, m.fresh = w, 0
 	}
 	switch s := source.word(m.row.Domain); {
-	case s == nil:
+	case s == nil, source.dead():
 	case s.GetAttempt() == m.row.ID:
 		c.seeSource(m, s, now)
 	case m.begun() && m.row.State != migration.Committing && source.BootID == m.row.SourceBoot:

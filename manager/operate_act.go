@@ -316,7 +316,7 @@ func (m *Manager) SetAutomation(ctx context.Context, req *connect.Request[manage
 			return err
 		})
 		if refused == nil {
-			m.core.settings = settings{automation: on, automationReason: reason}
+			m.core.settings.automation, m.core.settings.automationReason = on, reason
 			m.core.announce()
 			m.core.decide(now)
 		}

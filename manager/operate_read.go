@@ -25,7 +25,7 @@ type facts struct {
 	started time.Time
 
 	mu      sync.RWMutex
-	revoked map[string]bool
+	revoked revocations
 }
 
 // actor is who asks.

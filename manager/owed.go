@@ -29,7 +29,7 @@ func (c *Core) payOwed(now time.Time) {
 // payOwedTo gives one host what it still has to do of moves that have ended:
 // first the void, because a definition is only settled once nothing can come.
 func (c *Core) payOwedTo(h *host, now time.Time) {
-	if !h.alive() {
+	if !h.alive() || c.recovering() {
 		return
 	}
 	for _, o := range c.sortedOwed() {

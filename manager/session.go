@@ -53,6 +53,7 @@ func (c *Core) Connect(now time.Time, peer pki.Peer, hello *agentv1.Hello, link 
 	h.reported, h.asked, h.libvirtd, h.takes = time.Time{}, 0, false, false
 	h.seen = map[string]*sight{}
 	h.Facts.AgentVersion = hello.GetAgentVersion()
+	c.speaksAgain(h, s.boot, now)
 	if h.BootID != s.boot {
 		if h.BootID != "" {
 			c.event(now, store.Event{Kind: "host.booted", Host: h.Name, Text: "the host has booted: nothing is held there before it is confirmed"})

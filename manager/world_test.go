@@ -140,7 +140,7 @@ func (w *world) open() {
 
 func (w *world) enrol(name string, i int) {
 	err := w.db.Update(context.Background(), func(tx store.Tx) error {
-		return tx.PutHost(store.Host{Name: name, LibvirtUUID: "uuid-" + name, MachineID: "machine-" + name, CertSerial: "serial-" + name, Enrolled: w.now, State: store.Healthy, StateSince: w.now})
+		return tx.PutHost(store.Host{Name: name, LibvirtUUID: "uuid-" + name, MachineID: "machine-" + name, CertSerial: "serial-" + name, Enrolled: w.now, State: store.Healthy, StateSince: w.now, Heard: 1})
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -4,7 +4,7 @@ package migration
 // last showed. It is called again after every change; calling it twice without
 // a change names the same step twice.
 func Next(r Row, a, b Copy) Action {
-	kind := Kind{Guarded: r.Switchover != Direct, OwnerPaused: r.Before.Paused}
+	kind := Kind{Guarded: r.Switchover != Direct, OwnerPaused: r.Before.Paused, Choice: r.Choice()}
 	switch {
 	case r.State.Ended():
 		return Action{Do: Wait, State: r.State, Why: r.Outcome}

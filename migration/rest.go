@@ -4,6 +4,7 @@ package migration
 type Kind struct {
 	Guarded     bool // nobody runs on the target until the source's process has exited
 	OwnerPaused bool // the owner had paused the guest before the move
+	Choice      Choice
 }
 
 // Rest is the table of resting states: for what both sides show, the line that
@@ -47,6 +48,10 @@ func restGone(k Kind, a, b Copy) Action {
 	case b.forgottenCopy() && a.Gone == GoneByMove:
 		return Action{Do: Commit, End: HeldByTarget, State: Committing, Line: 1,
 			Why: "gone on the source by the move, complete on the target, whose agent has lost its journal"}
+	case (b.GuardedCopy() || b.forgottenCopy()) && k.Choice == ChoseResume:
+		return Action{Do: Commit, End: HeldByTarget, State: Committing, Line: 8, Why: "a person chose to resume the target's paused copy"}
+	case (b.GuardedCopy() || b.forgottenCopy()) && k.Choice == ChoseDiscard:
+		return voidBoth(a, 8, "a person chose to discard the target's paused copy")
 	case b.forgottenCopy() && a.Gone == GoneOtherwise:
 		return Action{Do: Wait, End: Person, State: Unclear, Line: 8, Alarm: true,
 			Why: "it ended on the source by itself; nobody knows whether the target's paused copy has run since: a person chooses"}

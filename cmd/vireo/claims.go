@@ -13,7 +13,7 @@ import (
 func (p *program) claimsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "claims",
-		Usage: "list who may run what",
+		Usage: "list who may run what; grant, release, move, resolve",
 		Flags: []cli.Flag{hostFlag(), jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
@@ -37,6 +37,7 @@ func (p *program) claimsCommand() *cli.Command {
 			}
 			return t.print(p.out, "no claim is held")
 		},
+		Subcommands: []*cli.Command{p.claimsGrantCommand(), p.claimsReleaseCommand(), p.claimsMoveCommand(), p.claimsResolveCommand()},
 	}
 }
 

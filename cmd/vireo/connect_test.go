@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -71,7 +72,7 @@ func TestMutualTLS(t *testing.T) {
 		speaker, protocol = actor.Name, req.Proto
 		handler.ServeHTTP(w, req)
 	}))
-	server.TLS = pki.ServerTLS(own, ca.Pool(), func(string) bool { return false }, time.Now)
+	server.TLS = pki.ServerTLS(own, ca.Pool(), func(*x509.Certificate) bool { return false }, time.Now)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	defer server.Close()

@@ -27,7 +27,7 @@ func (p *program) hostsCommand() *cli.Command {
 			}
 			return p.printHosts(res.Hosts)
 		},
-		Subcommands: []*cli.Command{p.hostsRemoveCommand()},
+		Subcommands: []*cli.Command{p.hostsMaintenanceCommand(), p.hostsPreferCommand(), p.hostsDeclareDeadCommand(), p.hostsExcuseCommand(), p.hostsRemoveCommand()},
 	}
 }
 

@@ -73,7 +73,8 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.claimsCommand(), p.riskCommand(), p.migrationsCommand(),
 			p.decisionsCommand(), p.explainCommand(), p.eventsCommand(), p.statusCommand(),
-			p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.automationCommand(), p.agentsCommand(),
+			p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.leftoversCommand(), p.automationCommand(), p.agentsCommand(),
+			p.operatorsCommand(),
 			p.virshCommand(), p.pfaCommand(),
 		},
 	}

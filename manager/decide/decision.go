@@ -70,5 +70,6 @@ type Placement struct {
 type Rejection struct {
 	Host   string `json:"host"`
 	Reason string `json:"reason"`
-	Fits   bool   `json:"fits,omitempty"` // it could take it; another one is better
+	Fits   bool   `json:"fits,omitempty"`   // it could take it; another one is better
+	Policy bool   `json:"policy,omitempty"` // its risk or state is against it: a person may take that risk
 }

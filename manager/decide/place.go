@@ -58,6 +58,21 @@ func place(s *Snapshot, p Policy, d *Domain, taken map[string]uint64, now time.T
 		pl.Why, pl.Blocked = why, true
 		return pl
 	}
+	return choose(pl, s, p, d, source, taken)
+}
+
+// Elsewhere is where a domain that runs nowhere, and that asked would have run,
+// could run instead. d.Host names asked; what is claimed there does not matter.
+func Elsewhere(s Snapshot, p Policy, d Domain) Placement {
+	asked, ok := s.HostNamed(d.Host)
+	if !ok {
+		return Placement{Domain: d.UUID, Name: d.Name, Why: "its host " + d.Host + " is not known", Blocked: true}
+	}
+	return choose(Placement{Domain: d.UUID, Name: d.Name, MemoryKiB: d.MemoryKiB}, &s, p, &d, asked, nil)
+}
+
+// choose takes the best of all hosts but the source.
+func choose(pl Placement, s *Snapshot, p Policy, d *Domain, source *Host, taken map[string]uint64) Placement {
 	type candidate struct {
 		host  *Host
 		after float64 // share of the capacity in use once d is there
@@ -70,6 +85,10 @@ func place(s *Snapshot, p Policy, d *Domain, taken map[string]uint64, now time.T
 		}
 		capacity := p.CapacityKiB(h.MemoryKiB)
 		used := h.ClaimedKiB + taken[h.Name] + d.MemoryKiB
+		if why := AtRisk(h); why != "" && d.Forced != h.Name {
+			pl.Rejected = append(pl.Rejected, Rejection{Host: h.Name, Reason: why, Policy: true})
+			continue
+		}
 		if why := reject(h, source, d, capacity, used); why != "" {
 			pl.Rejected = append(pl.Rejected, Rejection{Host: h.Name, Reason: why})
 			continue
@@ -136,16 +155,26 @@ func blocked(source *Host, known bool, d *Domain, now time.Time) string {
 	return ""
 }
 
-// reject says why a host cannot take a domain, or "". The filters are hard: no
-// score makes up for one of them.
-func reject(h, source *Host, d *Domain, capacity, used uint64) string {
+// AtRisk says why policy lets a host take nothing new, or "". A person may take
+// the risk (Domain.Forced).
+func AtRisk(h *Host) string {
 	switch {
 	case !h.Alive:
-		return "unknown: " + h.AliveWhy
+		return "" // nobody knows, and nobody can force it
 	case h.State != Healthy && h.State != Watch:
 		return "it is " + string(h.State)
 	case h.Risk.Hard || h.Hold.Level >= LevelQuarantine:
 		return "at risk itself: " + riskWords(h.Risk)
+	}
+	return ""
+}
+
+// reject says why a host cannot take a domain, or "". The filters are hard: no
+// score makes up for one of them, and no person.
+func reject(h, source *Host, d *Domain, capacity, used uint64) string {
+	switch {
+	case !h.Alive:
+		return "unknown: " + h.AliveWhy
 	case h.TakesNothing:
 		return "its agent takes nothing new"
 	case d.Refused[h.Name] != "":

@@ -144,6 +144,8 @@ type Domain struct {
 	NotBeforeWhy string    `json:"not_before_why,omitempty"`
 	// Refused are targets that cannot take it, as earlier moves have shown, and why.
 	Refused map[string]string `json:"refused,omitempty"`
+	// Forced is a host that a person wants for it, whatever its risk.
+	Forced string `json:"forced,omitempty"`
 }
 
 // Disk is one disk of a domain.

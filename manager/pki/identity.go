@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // Role is what an operator may do; each role may do what those before it may.
@@ -76,6 +77,10 @@ func Identify(cert *x509.Certificate) (*Peer, *Actor, error) {
 
 // Serial is a certificate's serial number as vireo writes it: lower-case hex.
 func Serial(cert *x509.Certificate) string { return cert.SerialNumber.Text(16) }
+
+// IssuedAt is when a certificate was made: its beginning lies before that, for
+// clocks that are behind.
+func IssuedAt(cert *x509.Certificate) time.Time { return cert.NotBefore.Add(backdate) }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
 

@@ -12,9 +12,9 @@ var ErrRevoked = errors.New("the certificate has been revoked")
 
 // ServerTLS is the manager's side: TLS 1.3, HTTP/2 first. A client certificate
 // is verified when there is one; who must have one is for the caller to enforce,
-// since enrolment is the call that comes before it. revoked is asked with the
-// serial at each handshake.
-func ServerTLS(own tls.Certificate, clients *x509.CertPool, revoked func(serial string) bool, now func() time.Time) *tls.Config {
+// since enrolment is the call that comes before it. revoked is asked at each
+// handshake.
+func ServerTLS(own tls.Certificate, clients *x509.CertPool, revoked func(cert *x509.Certificate) bool, now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{own},
@@ -26,7 +26,7 @@ func ServerTLS(own tls.Certificate, clients *x509.CertPool, revoked func(serial 
 		// nothing either: agents connect once.
 		SessionTicketsDisabled: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
-			if len(s.PeerCertificates) > 0 && revoked(Serial(s.PeerCertificates[0])) {
+			if len(s.PeerCertificates) > 0 && revoked(s.PeerCertificates[0]) {
 				return ErrRevoked
 			}
 			return nil

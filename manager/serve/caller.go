@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"net/http"
 
@@ -48,12 +49,12 @@ func WithActor(ctx context.Context, a pki.Actor) context.Context {
 // identify finds the caller of a request that came by TLS. The certificate has
 // been verified by the handshake; that it has not been revoked since is checked
 // with each request, because connections live long.
-func identify(r *http.Request, revoked func(serial string) bool) (caller, error) {
+func identify(r *http.Request, revoked func(cert *x509.Certificate) bool) (caller, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return caller{}, nil
 	}
 	cert := r.TLS.PeerCertificates[0]
-	if revoked(pki.Serial(cert)) {
+	if revoked(cert) {
 		return caller{}, pki.ErrRevoked
 	}
 	peer, actor, err := pki.Identify(cert)

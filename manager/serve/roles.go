@@ -39,6 +39,16 @@ var rules = map[string]rule{
 	managerv1connect.ManagerServiceSetAutomationProcedure:   {role: pki.Operator},
 	managerv1connect.ManagerServiceImportReadingsProcedure:  {role: pki.Operator},
 
-	managerv1connect.ManagerServiceCreateTokenProcedure: {role: pki.Admin},
-	managerv1connect.ManagerServiceRemoveHostProcedure:  {role: pki.Admin},
+	managerv1connect.ManagerServiceGrantClaimProcedure:      {role: pki.Operator},
+	managerv1connect.ManagerServiceReleaseClaimProcedure:    {role: pki.Operator},
+	managerv1connect.ManagerServiceMoveClaimProcedure:       {role: pki.Operator},
+	managerv1connect.ManagerServiceResolveClaimProcedure:    {role: pki.Operator},
+	managerv1connect.ManagerServiceDeclareHostDeadProcedure: {role: pki.Operator},
+	managerv1connect.ManagerServiceExcuseHostProcedure:      {role: pki.Operator},
+	managerv1connect.ManagerServiceSetHostProcedure:         {role: pki.Operator},
+	managerv1connect.ManagerServiceListLeftoversProcedure:   {role: pki.Viewer},
+
+	managerv1connect.ManagerServiceCreateTokenProcedure:    {role: pki.Admin},
+	managerv1connect.ManagerServiceRemoveHostProcedure:     {role: pki.Admin},
+	managerv1connect.ManagerServiceRevokeOperatorProcedure: {role: pki.Admin},
 }

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,8 +42,8 @@ type Options struct {
 	// when only certificates do. It is read with each request, so that it can be
 	// changed in place.
 	MetricsToken func() ([]byte, error)
-	// Revoked says whether the certificate with that serial is no longer valid.
-	Revoked func(serial string) bool
+	// Revoked says whether a certificate that was verified is no longer valid.
+	Revoked func(cert *x509.Certificate) bool
 	TLS     *tls.Config // pki.ServerTLS
 	Now     func() time.Time
 	Log     *slog.Logger

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -142,10 +143,10 @@ func (c *core) GetHost(_ context.Context, req *connect.Request[managerv1.GetHost
 	return nil, apierr.New(apierr.NotFound, "no host %s", req.Msg.GetName())
 }
 
-func (c *core) isRevoked(serial string) bool {
+func (c *core) isRevoked(cert *x509.Certificate) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.revoked[serial]
+	return c.revoked[pki.Serial(cert)]
 }
 
 func (c *core) revoke(serial string) {

@@ -42,8 +42,9 @@ func TestEveryProcedureHasItsRole(t *testing.T) {
 		cert, _ := h.operator(role)
 		clients[string(role)] = h.client(cert)
 	}
-	verbs := " EvacuateHost ReturnHost AbortMigration ResolveDecision SetAutomation ImportReadings "
-	admins := " CreateToken RemoveHost "
+	verbs := " EvacuateHost ReturnHost AbortMigration ResolveDecision SetAutomation ImportReadings GrantClaim ReleaseClaim MoveClaim ResolveClaim " +
+		"DeclareHostDead ExcuseHost SetHost "
+	admins := " CreateToken RemoveHost RevokeOperator "
 	may := func(who string, m protoreflect.MethodDescriptor) bool {
 		name := string(m.Name())
 		switch {

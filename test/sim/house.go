@@ -67,7 +67,7 @@ func (h *house) enrol() error {
 		for _, st := range h.s.hosts {
 			if err := tx.PutHost(store.Host{
 				Name: st.name, MachineID: "machine-" + st.name, CertSerial: "serial-" + st.name, Enrolled: h.now(),
-				State: store.Healthy, StateReason: "enrolled", StateSince: h.now(),
+				State: store.Healthy, StateReason: "enrolled", StateSince: h.now(), Heard: 1,
 			}); err != nil {
 				return err
 			}

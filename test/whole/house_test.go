@@ -229,7 +229,7 @@ func (h *house) enrol() {
 	h.must(err)
 	h.must(db.Update(h.t.Context(), func(tx store.Tx) error {
 		for _, n := range h.names {
-			if err := tx.PutHost(store.Host{Name: n, MachineID: "machine-" + n, CertSerial: "serial-" + n, Enrolled: time.Now(), State: store.Healthy, StateSince: time.Now()}); err != nil {
+			if err := tx.PutHost(store.Host{Name: n, MachineID: "machine-" + n, CertSerial: "serial-" + n, Enrolled: time.Now(), State: store.Healthy, StateSince: time.Now(), Heard: 1}); err != nil {
 				return err
 			}
 		}
