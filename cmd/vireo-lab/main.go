@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Commands: []*cli.Command{
 			upCommand(), downCommand(), statusCommand(), envCommand(),
 			execCommand(), virshCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(),
-			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(), demoCommand(),
+			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(), demoCommand(), chaosCommand(),
 			hostInitCommand(), receiverCommand(),
 		},
 	}

@@ -94,6 +94,18 @@ func (l *Lab) FillDisk(machine string) error {
 	return nil
 }
 
+// EmptyDisk undoes FillDisk.
+func (l *Lab) EmptyDisk(machine string) error {
+	dir, err := l.stateDisk(machine)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(dir, filler)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // ReadOnly makes a machine's state directory refuse writes.
 func (l *Lab) ReadOnly(machine string) error { return l.remount(machine, unix.MS_RDONLY) }
 
@@ -140,10 +152,7 @@ func (l *Lab) Heal(ctx context.Context) error {
 		if machine == SwitchName {
 			continue
 		}
-		failed = append(failed, l.remount(machine, 0), l.BreakSmartctl(machine, ""))
-		if err := os.Remove(filepath.Join(m.Dir, "state", filler)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			failed = append(failed, err)
-		}
+		failed = append(failed, l.remount(machine, 0), l.BreakSmartctl(machine, ""), l.EmptyDisk(machine))
 	}
 	return errors.Join(failed...)
 }
