@@ -19,10 +19,11 @@ help: ## list the targets
 deps: ## install what is missing of .ci/packages and a Go toolchain (apt-get, as root)
 	@.ci/deps
 
-build: ## build vireo, vireo-manager, vireo-agent and vireo-lab into bin/
+build: ## build vireo, vireo-manager, vireo-agent, vireo-hook and vireo-lab into bin/
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/vireo-lab-guest ./test/lab/guest
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/vireo-hook ./cmd/vireo-hook
 
 proto: ## generate the Go code of the messages (committed)
 	@.ci/proto

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vireo-kvm/vireo/agent/hook"
 	"github.com/vireo-kvm/vireo/agent/journal"
 	"github.com/vireo-kvm/vireo/agent/virt"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
@@ -82,6 +83,21 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 // and never blocks.
 func (a *Agent) Collected(s Collected) {
 	a.inbox.post(func(c *Core, _ time.Time) { c.Collected(s) })
+}
+
+// Hooked answers libvirt's hook. It may be called from anywhere while Run runs; an
+// error says that there was no answer before ctx ended.
+func (a *Agent) Hooked(ctx context.Context, r hook.Request) (hook.Answer, error) {
+	answer := make(chan hook.Answer, 1)
+	a.inbox.post(func(c *Core, now time.Time) {
+		c.Hooked(r, now, func(x hook.Answer) { answer <- x })
+	})
+	select {
+	case x := <-answer:
+		return x, nil
+	case <-ctx.Done():
+		return hook.Answer{}, ctx.Err()
+	}
 }
 
 // Domains returns the domains as last seen, not older than a second or what

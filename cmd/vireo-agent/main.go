@@ -16,7 +16,8 @@ const description = `Let this host in with a token that the manager has made, th
    vireo-agent enroll --manager https://manager.example:7443 --token TOKEN      here
    vireo-agent check                                                            is everything there?
    vireo-agent check --peer h2                                                  can guests go to h2?
-   vireo-agent run                                                              what systemd starts`
+   vireo-agent run                                                              what systemd starts
+   vireo-agent hook install                                                     claims bind virsh as well`
 
 func main() { daemon.Main(app()) }
 
@@ -26,7 +27,7 @@ func app() *cli.App {
 		Usage:       "keep KVM guests ahead of hardware failure: a hypervisor's agent",
 		Description: description,
 		Version:     version,
-		Commands:    []*cli.Command{runCommand(), enrollCommand(), checkCommand(), configCommand()},
+		Commands:    []*cli.Command{runCommand(), enrollCommand(), checkCommand(), hookCommand(), allowCommand(), configCommand()},
 	}
 }
 

@@ -94,10 +94,16 @@ func runAgent(ctx context.Context, cfg configs.Agent, log *slog.Logger) error {
 		return err
 	}
 
+	socket, err := listenHook(cfg.Socket())
+	if err != nil {
+		return err
+	}
+
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var all sync.WaitGroup
 	defer all.Wait()
+	all.Go(func() { serveHook(ctx, socket, a.Hooked, log) })
 	all.Go(func() { collect.Run(ctx, clock, log, jobs(cfg, memory, runner, a), a.Collected) })
 	log.Info("the agent runs", "version", version, "host", id.Host, "manager", cfg.Manager, "libvirt", cfg.Libvirt.URI)
 	if err := daemon.Notify("READY=1"); err != nil {
