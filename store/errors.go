@@ -27,6 +27,8 @@ var (
 	ErrExpired = errors.New("token expired")
 	// ErrLocked: another manager has this store open.
 	ErrLocked = errors.New("in use by another manager")
+	// ErrForeign: this is not the store that the manager worked with before.
+	ErrForeign = errors.New("another store")
 	// ErrCorrupt: the store's own check found damage, or met it while reading.
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrClosed: this manager has closed the store.

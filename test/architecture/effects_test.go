@@ -56,6 +56,7 @@ var adapters = []adapter{
 	{"agent/dial/session.go", network, "it dials the manager"},
 	{"agent/run/run.go", process, "it starts smartctl and virsh, and kills them"},
 	{"agent/run/run.go", clock, "their deadlines"},
+	{"store/etcd", clock, "requests to etcd have deadlines, and a lease is time"},
 	{"manager/serve/server.go", clock, "a stop waits for requests so long and no longer"},
 }
 

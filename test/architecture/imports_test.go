@@ -27,6 +27,9 @@ const (
 	client    = "github.com/prometheus/client_golang"
 	sqlite    = "github.com/mattn/go-sqlite3"
 	etcd      = "go.etcd.io/etcd"
+	grpc      = "google.golang.org/grpc" // how etcd is called
+	zap       = "go.uber.org/zap"        // etcd's client logs with it: nothing
+	btree     = "github.com/google/btree"
 	tomlFiles = "github.com/BurntSushi/toml"
 	libvirt   = "libvirt.org/go/libvirt"
 	domainXML = "libvirt.org/go/libvirtxml"
@@ -53,7 +56,7 @@ var table = []row{
 	{path: "pfa/signal", not: effects},
 	{path: "pfa", internal: []string{"pfa/signal"}, external: []string{sketches}, not: []string{"net", "os/exec", "database/sql", "C"}},
 	{path: "migration", not: effects},
-	{path: "store", internal: []string{"pfa", "pfa/signal", "migration"}, external: []string{sqlite, etcd, unix}, not: []string{"os/exec", "C"}},
+	{path: "store", internal: []string{"pfa", "pfa/signal", "migration"}, external: []string{sqlite, etcd, grpc, zap, btree, unix}, not: []string{"os/exec", "C"}},
 	{path: "configs", external: []string{tomlFiles}},
 	{path: "test", all: true},
 }
