@@ -63,7 +63,10 @@ verify-units: ## check the systemd units as installed
 
 model: ## train the shipped model from ../shared/data and write its card
 	$(GO) run ./cmd/vireo pfa train --data ../shared/data --exclude test/testdata/drives --name default --grade C \
-		--evaluate-from 2015-02-01 --complete-from 2014-02-20 --licence pfa/SOURCES.txt --out pfa/default.vpfa --card pfa/MODELCARD.md
+		--evaluate-from 2015-02-01 --complete-from 2014-02-20 --licence pfa/SOURCES.txt \
+		--accept 'probe-time=fleets fail in waves and change with the years; no feature is a date, and all that is judged lies later than what was learnt from' \
+		--accept 'probe-row=the table is sorted by serial number, which begins alike for drives of one model; training sorts the drives itself and knows no row number' \
+		--out pfa/default.vpfa --card pfa/MODELCARD.md
 
 sample: ## rebuild test/testdata/drives from ../shared/data
 	$(GO) run ./cmd/vireo pfa sample --data ../shared/data --out test/testdata/drives

@@ -11,6 +11,7 @@ func (m *Model) Card() string {
 	h, p, e := m.header, m.header.Provenance, m.header.Evaluation
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	b.WriteString(acceptedWords(p.Accepted))
 	line("# Model card: %s", h.Name)
 	line("")
 	line("Written by `vireo pfa train` from the model file; do not edit. File checksum (sha256): `%s`.", h.Checksum)
@@ -51,6 +52,16 @@ func (m *Model) Card() string {
 	line("  their counters have in common with old ones.")
 	if len(h.Families) == 0 {
 		line("* Single drive families have no base rate of their own: how one fared in the past said little about its future.")
+	}
+	return b.String()
+}
+
+// acceptedWords comes first in whatever shows a model: what its training broke
+// and somebody accepted.
+func acceptedWords(accepted []Accepted) string {
+	var b strings.Builder
+	for _, a := range accepted {
+		fmt.Fprintf(&b, "> **Accepted in spite of rule %s:** %s.\n> Found: %s.\n\n", a.Rule, a.Reason, a.Found)
 	}
 	return b.String()
 }

@@ -17,6 +17,7 @@ type Training struct {
 	EvaluateFrom time.Time // the day from which the evaluation's landmarks lie
 	CompleteFrom time.Time // the day from which all attributes were recorded; zero: always
 	Licence      string
+	Accept       Accept            // what is accepted of what the rules against leaks find
 	Progress     func(step string) // told before each step; nil: nobody
 }
 
@@ -48,6 +49,11 @@ func Train(in Training) (*Model, error) {
 		}
 		return 1
 	})
+	say("looking for leaks")
+	accepted, err := in.honest(kept)
+	if err != nil {
+		return nil, err
+	}
 	say("evaluating on unseen drives from " + in.EvaluateFrom.Format(time.DateOnly) + " on")
 	metrics, err := Evaluate(kept, in.EvaluateFrom, in.CompleteFrom)
 	if err != nil {
@@ -66,6 +72,7 @@ func Train(in Training) (*Model, error) {
 		Sources: in.Sources, Until: end.Format(time.DateOnly), Landmarks: data.rows.len(),
 		Split:    splitWords(in.EvaluateFrom),
 		Excluded: slices.Sorted(slices.Values(in.Exclude)), Licence: in.Licence,
+		Accepted: accepted,
 	}
 	seen := -1
 	for _, l := range data.marks {

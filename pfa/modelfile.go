@@ -62,6 +62,8 @@ type Provenance struct {
 	Split     string   `json:"split"`
 	Excluded  []string `json:"excluded"` // serial numbers that were kept out
 	Licence   string   `json:"licence"`
+	// Accepted are rules against leaks that the training broke.
+	Accepted []Accepted `json:"accepted,omitempty"`
 }
 
 // Source is one file a model was made from.
@@ -104,50 +106,64 @@ func (m *Model) Bytes() ([]byte, error) {
 	for _, t := range m.ata.forest.trees {
 		body = appendTree(body, t)
 	}
+	return sealFile(head, body), nil
+}
+
+// sealFile puts header and payload into a file.
+func sealFile(head, body []byte) []byte {
 	out := fmt.Appendf(nil, "vireo-pfa %d %d %d\n", fileVersion, len(head), len(body))
 	out = append(append(out, head...), body...)
-	return fmt.Appendf(out, trailerFormat, sha256.Sum256(out)), nil
+	return fmt.Appendf(out, trailerFormat, sha256.Sum256(out))
 }
 
 // Load reads a model file. It refuses what is not exactly a model of this
 // version and these features; it never needs more memory than a small multiple
 // of the file.
 func Load(file []byte) (*Model, error) {
-	if len(file) > maxFileBytes {
-		return nil, fmt.Errorf("model file of %d bytes: more than %d", len(file), maxFileBytes)
-	}
-	line, _, ok := bytes.Cut(file[:min(len(file), 80)], []byte("\n"))
-	var version, headLen, bodyLen int
-	if n, err := fmt.Sscanf(string(line), "vireo-pfa %d %d %d", &version, &headLen, &bodyLen); !ok || err != nil || n != 3 ||
-		string(line) != fmt.Sprintf("vireo-pfa %d %d %d", version, headLen, bodyLen) {
-		return nil, errors.New("not a vireo model file: it does not begin with vireo-pfa")
-	}
-	if version != fileVersion {
-		return nil, fmt.Errorf("model file version %d, this program reads %d", version, fileVersion)
-	}
-	start := len(line) + 1
-	if headLen < 2 || headLen > maxHeader || bodyLen < 0 || bodyLen > len(file) || start+headLen+bodyLen+trailerLength != len(file) {
-		return nil, errors.New("model file is cut short or too long: its lengths do not add up")
-	}
-	content := file[:start+headLen+bodyLen]
-	sum := sha256.Sum256(content)
-	if string(file[len(content):]) != fmt.Sprintf(trailerFormat, sum) {
-		return nil, errors.New("model file is damaged: its checksum is wrong")
+	head, body, sum, err := openFile(file)
+	if err != nil {
+		return nil, err
 	}
 	m := &Model{ata: &ataModel{}}
-	d := json.NewDecoder(bytes.NewReader(content[start : start+headLen]))
+	d := json.NewDecoder(bytes.NewReader(head))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&m.header); err != nil {
 		return nil, fmt.Errorf("model header: %w", err)
 	}
-	m.header.Checksum = hex.EncodeToString(sum[:])
-	if err := m.assemble(content[start+headLen:]); err != nil {
+	m.header.Checksum = sum
+	if err := m.assemble(body); err != nil {
 		return nil, fmt.Errorf("model %q: %w", m.header.Name, err)
 	}
 	if err := m.checkGolden(); err != nil {
 		return nil, fmt.Errorf("model %q: %w", m.header.Name, err)
 	}
 	return m, nil
+}
+
+// openFile takes a file apart and checks its lengths and checksum.
+func openFile(file []byte) (head, body []byte, checksum string, err error) {
+	if len(file) > maxFileBytes {
+		return nil, nil, "", fmt.Errorf("model file of %d bytes: more than %d", len(file), maxFileBytes)
+	}
+	line, _, ok := bytes.Cut(file[:min(len(file), 80)], []byte("\n"))
+	var version, headLen, bodyLen int
+	if n, err := fmt.Sscanf(string(line), "vireo-pfa %d %d %d", &version, &headLen, &bodyLen); !ok || err != nil || n != 3 ||
+		string(line) != fmt.Sprintf("vireo-pfa %d %d %d", version, headLen, bodyLen) {
+		return nil, nil, "", errors.New("not a vireo model file: it does not begin with vireo-pfa")
+	}
+	if version != fileVersion {
+		return nil, nil, "", fmt.Errorf("model file version %d, this program reads %d", version, fileVersion)
+	}
+	start := len(line) + 1
+	if headLen < 2 || headLen > maxHeader || bodyLen < 0 || bodyLen > len(file) || start+headLen+bodyLen+trailerLength != len(file) {
+		return nil, nil, "", errors.New("model file is cut short or too long: its lengths do not add up")
+	}
+	content := file[:start+headLen+bodyLen]
+	sum := sha256.Sum256(content)
+	if string(file[len(content):]) != fmt.Sprintf(trailerFormat, sum) {
+		return nil, nil, "", errors.New("model file is damaged: its checksum is wrong")
+	}
+	return content[start : start+headLen], content[start+headLen:], hex.EncodeToString(sum[:]), nil
 }
 
 func (m *Model) assemble(body []byte) error {
@@ -159,12 +175,11 @@ func (m *Model) assemble(body []byte) error {
 		return fmt.Errorf("%d trees on %g", h.Trees, h.TreesBase)
 	case len(h.Families) > maxFamilies || h.Steep < 0 || h.Steep > len(h.Families):
 		return fmt.Errorf("%d families, %d of them steep", len(h.Families), h.Steep)
-	case !slices.Contains([]Grade{GradeLocal, GradeRecalibrated, GradePublic, GradePrior}, h.Grade):
+	case !knownGrade(h.Grade):
 		return fmt.Errorf("grade %q is none of A, B, C, D", h.Grade)
 	case h.Drift < 0 || h.Drift > 10:
 		return fmt.Errorf("drift %g is outside 0 … 10", h.Drift)
-	case len(h.Calibration.Bends) != len(h.Calibration.Knots) || len(h.Calibration.Knots) > 16 ||
-		!slices.IsSorted(h.Calibration.Knots) || !h.Calibration.rising():
+	case !h.Calibration.sound():
 		return errors.New("the calibration does not rise")
 	}
 	for i, f := range h.Families {
@@ -205,19 +220,20 @@ func (m *Model) assemble(body []byte) error {
 		return err
 	}
 	m.ata.cal, m.ata.drift, m.ata.usual, m.ata.rate = h.Calibration, h.Drift, h.Usual, h.Rates
-	m.ata.forest = &forest{base: h.TreesBase}
-	for i := range h.Trees {
-		t, rest, err := readTree(body)
-		if err != nil {
-			return fmt.Errorf("tree %d: %w", i+1, err)
-		}
-		m.ata.forest.trees, body = append(m.ata.forest.trees, t), rest
-	}
-	if len(body) != 0 {
-		return fmt.Errorf("%d bytes after the last tree", len(body))
+	if m.ata.forest, err = readForest(body, h.Trees, h.TreesBase, len(treeColumns)); err != nil {
+		return err
 	}
 	m.ata.mean = m.ata.forest.expected()
 	return nil
+}
+
+func knownGrade(g Grade) bool {
+	return slices.Contains([]Grade{GradeLocal, GradeRecalibrated, GradePublic, GradePrior}, g)
+}
+
+// sound reports whether a calibration that was read is one.
+func (c *calibration) sound() bool {
+	return len(c.Bends) == len(c.Knots) && len(c.Knots) <= 16 && slices.IsSorted(c.Knots) && c.rising()
 }
 
 // golden computes what a row of named features scores.

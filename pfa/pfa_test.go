@@ -339,12 +339,12 @@ func historyOf(t testing.TB, serial string) *Drive {
 }
 
 func TestTrainingIsTheSameOnAnyNumberOfProcessors(t *testing.T) {
-	fleet := testFleet(250)
+	fleet := testFleet(450)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var files [][]byte
 	for _, n := range []int{1, 3} {
 		runtime.GOMAXPROCS(n)
-		m, err := Train(Training{Name: "test", Grade: GradeLocal, Drives: slices.Clone(fleet), EvaluateFrom: fleet[0].First.AddDate(0, 0, 300)})
+		m, err := Train(Training{Name: "test", Grade: GradeLocal, Drives: slices.Clone(fleet), EvaluateFrom: fleet[0].First.AddDate(0, 0, 200)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package pfa
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 )
 
@@ -36,7 +37,7 @@ var errTree = errors.New("is damaged")
 // readTree reads one tree and returns what follows it. What it accepts is a
 // tree: every node but the root has one parent, which comes before it, no way
 // down is longer than maxDepth, and covers add up.
-func readTree(b []byte) (tree, []byte, error) {
+func readTree(b []byte, features int) (tree, []byte, error) {
 	le := binary.LittleEndian
 	if len(b) < 4 {
 		return nil, nil, errTree
@@ -62,13 +63,13 @@ func readTree(b []byte) (tree, []byte, error) {
 			return nil, nil, errTree
 		}
 	}
-	if err := t.check(); err != nil {
+	if err := t.check(features); err != nil {
 		return nil, nil, err
 	}
 	return t, b, nil
 }
 
-func (t tree) check() error {
+func (t tree) check(features int) error {
 	depth := make([]int, len(t)) // 0: no parent seen yet
 	depth[0] = 1
 	for i := range t {
@@ -82,7 +83,7 @@ func (t tree) check() error {
 			}
 			continue
 		}
-		if int(n.feature) >= len(treeColumns) {
+		if int(n.feature) >= features {
 			return errTree
 		}
 		for _, c := range [...]int32{n.left, n.right} {
@@ -96,4 +97,20 @@ func (t tree) check() error {
 		}
 	}
 	return nil
+}
+
+// readForest reads so many trees on so many features, which are all of b.
+func readForest(b []byte, trees int, base float64, features int) (*forest, error) {
+	f := &forest{base: base}
+	for i := range trees {
+		t, rest, err := readTree(b, features)
+		if err != nil {
+			return nil, fmt.Errorf("tree %d: %w", i+1, err)
+		}
+		f.trees, b = append(f.trees, t), rest
+	}
+	if len(b) != 0 {
+		return nil, fmt.Errorf("%d bytes after the last tree", len(b))
+	}
+	return f, nil
 }

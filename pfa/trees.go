@@ -256,7 +256,7 @@ func (gr *grower) grow(k uint64) tree {
 	for len(gr.open) > 0 {
 		l := gr.open[0]
 		gr.open = gr.open[1:]
-		if l.depth < how.depth {
+		if l.depth < how.depth && len(gr.columns) > 0 {
 			gr.split(l)
 		}
 	}

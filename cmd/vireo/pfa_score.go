@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/urfave/cli/v2"
@@ -16,14 +17,17 @@ func pfaScoreCommand() *cli.Command {
 			"Out: serial_number,poh,p24h,p7d,p30d,lo30d,hi30d,grade,reason1,reason2,reason3.\n\n" +
 			"--kind disk --daily FILE: each row of a table in Backblaze's columns is scored by its drive's rows up to that date.\n" +
 			"Out: date,serial_number,p24h,p7d,p30d,lo30d,hi30d,grade,reason1,reason2,reason3.\n\n" +
+			"--kind memory --features FILE: each row of a table in the columns of dimm_ce_features is scored by --model FILE, or by the\n" +
+			"documented prior (grade D). Out: row,p7d,lo,hi,grade,reason1,reason2,reason3; row counts from 0, the first after the header.\n\n" +
 			"One line per landmark or row, in the order of the input. A drive without a reading yet gets the baseline, grade D.\n" +
 			"Files may be gzipped (.gz). OUT.csv appears when it is complete.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "kind", Value: "disk", Usage: "`KIND` of component: disk"},
+			&cli.StringFlag{Name: "kind", Value: "disk", Usage: "`KIND` of component: disk or memory"},
 			&cli.PathFlag{Name: "segments", Usage: "`FILE`.csv[.gz] in the columns of hdd_history_segments"},
 			&cli.PathFlag{Name: "drives", Usage: "`FILE`.csv[.gz] in the columns of hdd_history_drives"},
 			&cli.PathFlag{Name: "landmarks", Usage: "`FILE`.csv[.gz] with serial_number, poh"},
 			&cli.PathFlag{Name: "daily", Usage: "`FILE`.csv[.gz] with date, serial_number, model, smart_N_raw…"},
+			&cli.PathFlag{Name: "features", Usage: "`FILE`.csv[.gz] in the columns of dimm_ce_features"},
 			&cli.PathFlag{Name: "out", Required: true, Usage: "`FILE`.csv to write"},
 			modelFlag,
 		},
@@ -36,25 +40,26 @@ func pfaScore(c *cli.Context) error {
 		return err
 	}
 	ways := []scoreWay{
-		{"disk", []string{"segments", "drives", "landmarks"}, scoreLandmarks},
-		{"disk", []string{"daily"}, scoreDaily},
+		{"disk", []string{"segments", "drives", "landmarks"}, byModel(scoreLandmarks)},
+		{"disk", []string{"daily"}, byModel(scoreDaily)},
+		{"memory", []string{"features"}, scoreMemory},
 	}
 	way, err := chooseWay(c, ways)
 	if err != nil {
 		return err
 	}
-	m, err := loadModel(c.String("model"))
+	score, err := way.begin(c)
 	if err != nil {
 		return err
 	}
-	return writeTo(c.Path("out"), func(w io.Writer) error { return way.score(c, m, w) })
+	return writeTo(c.Path("out"), score)
 }
 
 // scoreWay is one kind of input, and the flags that bring it.
 type scoreWay struct {
 	kind  string
 	flags []string
-	score func(*cli.Context, *pfa.Model, io.Writer) error
+	begin func(*cli.Context) (func(io.Writer) error, error) // loads the model
 }
 
 func (w scoreWay) words() string {
@@ -93,10 +98,46 @@ func chooseWay(c *cli.Context, ways []scoreWay) (way scoreWay, err error) {
 	switch {
 	case expected == nil:
 		return way, usagef("vireo pfa score: --kind %s: expected %s", c.String("kind"), anyOf(kinds))
-	case chosen != 1 || way.score == nil:
+	case chosen != 1 || way.begin == nil:
 		return way, usagef("vireo pfa score: --kind %s: expected either %s", c.String("kind"), anyOf(expected))
 	}
 	return way, nil
+}
+
+func byModel(score func(*cli.Context, *pfa.Model, io.Writer) error) func(*cli.Context) (func(io.Writer) error, error) {
+	return func(c *cli.Context) (func(io.Writer) error, error) {
+		m, err := loadModel(c.String("model"))
+		return func(w io.Writer) error { return score(c, m, w) }, err
+	}
+}
+
+func scoreMemory(c *cli.Context) (func(io.Writer) error, error) {
+	m, err := loadMemory(c.String("model"))
+	if err == nil && m == nil && c.String("model") != "" {
+		err = badInput(fmt.Errorf("%s: not a model of memory modules", c.String("model")))
+	}
+	return func(w io.Writer) error {
+		table, _, err := readFeatures(c.Path("features"), false)
+		if err != nil {
+			return err
+		}
+		return pfa.ScoreMemory(c.Context, m, table, w)
+	}, err
+}
+
+// readFeatures reads a table of features, and says what it is made from.
+func readFeatures(path string, labelled bool) (*pfa.FeatureTable, string, error) {
+	src, err := openSource(path)
+	if err != nil {
+		return nil, "", err
+	}
+	defer src.file.Close()
+	table, err := pfa.ReadFeatureTable(src.name, src, labelled)
+	if err != nil {
+		return nil, "", err
+	}
+	sum, err := src.close()
+	return table, sum, err
 }
 
 func scoreLandmarks(c *cli.Context, m *pfa.Model, w io.Writer) error {

@@ -9,14 +9,22 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/vireo-kvm/vireo/pfa"
+	"github.com/vireo-kvm/vireo/pfa/leak"
 )
 
 func pfaTrainCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "train",
-		Usage: "train a model of ATA hard drives on labelled histories",
+		Usage: "train a model on labelled histories",
+		Description: "--kind disk --data DIR trains on histories of hard drives. --kind memory --features FILE trains on a table of features of\n" +
+			"memory modules: serial_number, prediction_timestamp (seconds since 1970) and label (1: an uncorrectable error within 7\n" +
+			"days), optionally part (training or validation), observed_at and group; every other column is a feature.\n\n" +
+			"Training is refused, with exit code 2, when its evaluation would flatter the model:\n" + ruleWords() +
+			"FILE.vpfa appears when it is complete.",
 		Flags: []cli.Flag{
-			&cli.PathFlag{Name: "data", Required: true, Usage: "`DIR` with hdd_history_drives*.csv.gz and hdd_history_segments*.csv.gz"},
+			&cli.StringFlag{Name: "kind", Value: "disk", Usage: "`KIND` of component: disk or memory"},
+			&cli.PathFlag{Name: "features", Usage: "`FILE`.csv[.gz] of memory modules"},
+			&cli.PathFlag{Name: "data", Usage: "`DIR` with hdd_history_drives*.csv.gz and hdd_history_segments*.csv.gz"},
 			&cli.PathFlag{Name: "out", Required: true, Usage: "model `FILE`.vpfa to write"},
 			&cli.PathFlag{Name: "exclude", Usage: "`DIR` of drives' recordings (SERIAL.csv) that are never trained on"},
 			&cli.StringFlag{Name: "name", Value: "own", Usage: "`NAME` of the model"},
@@ -24,50 +32,134 @@ func pfaTrainCommand() *cli.Command {
 			&cli.StringFlag{Name: "evaluate-from", Usage: "first `DAY` of the evaluation (default: the last quarter of the history)"},
 			completeFlag,
 			&cli.PathFlag{Name: "card", Usage: "write the model card to `FILE`"},
+			&cli.StringSliceFlag{Name: "accept", Usage: "`RULE=REASON`: train although RULE is broken; the model carries the reason and says it first"},
 			&cli.PathFlag{Name: "licence", Usage: "`FILE` with the sources' licence note, kept in the model"},
 		},
 		Action: trainModel,
 	}
 }
 
+// ruleWords lists what train refuses.
+func ruleWords() string {
+	var b strings.Builder
+	for _, r := range leak.Rules {
+		fmt.Fprintf(&b, "  %-16s %s", r.Rule, r.Breaks)
+		if r.MayCarry {
+			b.WriteString(" (--accept goes on)")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// trained is a model that was just made.
+type trained interface {
+	Bytes() ([]byte, error)
+	Card() string
+}
+
 func trainModel(c *cli.Context) error {
+	if err := none(c); err != nil {
+		return err
+	}
 	grade := pfa.Grade(c.String("grade"))
 	if grade != pfa.GradeLocal && grade != pfa.GradePublic {
 		return badInput(fmt.Errorf("--grade %s: expected A or C", grade))
 	}
-	h, err := readHistory(c.Path("data"))
-	if err != nil {
-		return badInput(err)
-	}
-	t := pfa.Training{Name: c.String("name"), Grade: grade, Drives: h.drives, Sources: h.sources}
-	if t.EvaluateFrom, err = evaluateFrom(c, h.drives); err != nil {
-		return badInput(err)
-	}
-	if t.CompleteFrom, err = completeFrom(c); err != nil {
-		return badInput(err)
-	}
-	if dir := c.Path("exclude"); dir != "" {
-		if t.Exclude, err = recordedSerials(dir); err != nil {
+	accept := pfa.Accept{}
+	for _, a := range c.StringSlice("accept") {
+		if err := accept.Parse(a); err != nil {
 			return badInput(err)
 		}
 	}
+	licence := ""
 	if path := c.Path("licence"); path != "" {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return badInput(err)
 		}
-		t.Licence = strings.TrimSpace(string(b))
+		licence = strings.TrimSpace(string(b))
 	}
-	start := time.Now()
-	t.Progress = func(step string) {
-		fmt.Fprintf(c.App.ErrWriter, "%4.0fs  %s\n", time.Since(start).Seconds(), step)
+	said := newProgress(c)
+	say := func(step string) { said.step("%s", step) }
+	var train func() (trained, pfa.Metrics, error)
+	switch kind := c.String("kind"); {
+	case kind == "disk" && c.Path("data") != "" && c.Path("features") == "":
+		t, err := diskTraining(c)
+		if err != nil {
+			return badInput(err)
+		}
+		t.Grade, t.Accept, t.Licence, t.Progress = grade, accept, licence, say
+		said.step("%d drives read", len(t.Drives))
+		train = func() (trained, pfa.Metrics, error) {
+			m, err := pfa.Train(t)
+			if err != nil {
+				return nil, pfa.Metrics{}, err
+			}
+			return m, m.Header().Evaluation, nil
+		}
+	case kind == "memory" && c.Path("features") != "" && c.Path("data") == "":
+		table, sum, err := readFeatures(c.Path("features"), true)
+		if err != nil {
+			return badInput(err)
+		}
+		said.step("%s read", counted(table.Rows(), "row"))
+		train = func() (trained, pfa.Metrics, error) {
+			m, err := pfa.TrainMemory(pfa.MemoryTraining{Name: c.String("name"), Grade: grade, Table: table, Licence: licence, Accept: accept,
+				Progress: say, Source: pfa.Source{Name: table.Name, SHA256: sum, Rows: table.Rows()}})
+			if err != nil {
+				return nil, pfa.Metrics{}, err
+			}
+			return m, m.Header().Evaluation, nil
+		}
+	default:
+		return usagef("vireo pfa train: expected either --kind disk and --data, or --kind memory and --features")
 	}
-	t.Progress(fmt.Sprintf("%d drives read", len(h.drives)))
-	m, err := pfa.Train(t)
+	return keepModel(c, said, train)
+}
+
+// diskTraining reads what a model of hard drives is trained on.
+func diskTraining(c *cli.Context) (pfa.Training, error) {
+	h, err := readHistory(c.Path("data"))
+	t := pfa.Training{Name: c.String("name"), Drives: h.drives, Sources: h.sources}
 	if err != nil {
-		return err
+		return t, err
 	}
-	b, err := m.Bytes()
+	if t.EvaluateFrom, err = evaluateFrom(c, h.drives); err != nil {
+		return t, err
+	}
+	if t.CompleteFrom, err = completeFrom(c); err != nil {
+		return t, err
+	}
+	if dir := c.Path("exclude"); dir != "" {
+		t.Exclude, err = recordedSerials(dir)
+	}
+	return t, err
+}
+
+// keepModel trains and writes the model and its card.
+func keepModel(c *cli.Context, said *progress, train func() (trained, pfa.Metrics, error)) error {
+	type result struct {
+		model trained
+		e     pfa.Metrics
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		r.model, r.e, r.err = train()
+		done <- r
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-c.Context.Done(): // nothing is written yet, and the process ends
+		return c.Context.Err()
+	}
+	if r.err != nil {
+		return badInput(r.err)
+	}
+	b, err := r.model.Bytes()
 	if err != nil {
 		return err
 	}
@@ -75,13 +167,12 @@ func trainModel(c *cli.Context) error {
 		return err
 	}
 	if path := c.Path("card"); path != "" {
-		if err := writeWhole(path, []byte(m.Card())); err != nil {
+		if err := writeWhole(path, []byte(r.model.Card())); err != nil {
 			return err
 		}
 	}
-	e := m.Header().Evaluation
-	t.Progress(fmt.Sprintf("%s written: AUC %.3f, average precision %.3f, observed/expected %.2f on unseen drives, later in time",
-		c.Path("out"), e.AUC.Value, e.AP.Value, e.ObsExp.Value))
+	said.step("%s written: AUC %.3f, average precision %.3f, observed/expected %.2f on unseen components, later in time",
+		c.Path("out"), r.e.AUC.Value, r.e.AP.Value, r.e.ObsExp.Value)
 	return nil
 }
 

@@ -68,8 +68,9 @@ func (p *program) app() *cli.App {
 			"Exit codes: 0 done, 1 failed, 2 usage, configuration or input, 3 manager unreachable, 4 refused, 5 partly done\n" +
 			"(guests stayed), 130 interrupted.",
 		Writer: p.out, ErrWriter: p.err,
-		HideHelpCommand: true,
-		ExitErrHandler:  func(*cli.Context, error) {}, // run says it
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true,                         // reasons have commas
+		ExitErrHandler:            func(*cli.Context, error) {}, // run says it
 		Commands: []*cli.Command{
 			p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.claimsCommand(), p.riskCommand(), p.migrationsCommand(),
 			p.decisionsCommand(), p.explainCommand(), p.eventsCommand(), p.statusCommand(),
