@@ -29,6 +29,7 @@ type Manager struct {
 	Thresholds   Thresholds `toml:"thresholds"`
 	Decision     Decision   `toml:"decision"`
 	Migration    Migration  `toml:"migration"`
+	Claims       Claims     `toml:"claims"`
 	Capacity     Capacity   `toml:"capacity"`
 	Metrics      Metrics    `toml:"metrics"`
 }
@@ -76,6 +77,12 @@ type Migration struct {
 	AutoConverge  bool      `toml:"auto_converge"`   // slow the guest down when it dirties memory faster than it is sent
 	Parallel      int       `toml:"parallel"`        // connections of one migration; 0 is libvirt's single stream
 	Switchover    string    `toml:"switchover"`      // guarded
+}
+
+// Claims says how permissions are given.
+type Claims struct {
+	// ArbitrationWindow is how long the first host that asks for a domain waits for others; the least risky gets it. 0: the first.
+	ArbitrationWindow Duration `toml:"arbitration_window"`
 }
 
 // Capacity says how much of a host guests may have: (total - Reserve) × OvercommitMemory.
@@ -160,6 +167,7 @@ func (m *Manager) check(c *checks) {
 	between(c, "decision.window", m.Decision.Window, Duration(time.Second), 30*day)
 	between(c, "decision.cooldown", m.Decision.Cooldown, 0, 30*day)
 	m.Migration.check(c)
+	between(c, "claims.arbitration_window", m.Claims.ArbitrationWindow, 0, Duration(200*time.Millisecond))
 	between(c, "capacity.overcommit_memory", m.Capacity.OvercommitMemory, 0.1, 10)
 	c.pathOrNone("metrics.token_file", m.Metrics.TokenFile)
 }

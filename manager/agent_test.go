@@ -47,6 +47,9 @@ type fakeHost struct {
 	stallAt       int    // libvirt's step at which migrations from here stay
 	loseFinish    bool   // libvirt's Finish is lost: the source runs on, the copy stays
 	bridges       []string
+
+	owes    []string // autostarts that were refused after the boot
+	answers []*agentv1.PermissionAnswer
 }
 
 type fakeDomain struct {
@@ -129,6 +132,9 @@ func (h *fakeHost) report() {
 			MemoryKib: h.memory, Cpus: 8, Arch: "x86_64", MachineTypes: []string{"pc-q35-7.2"}, Bridges: append([]string{"br0"}, h.bridges...),
 			PeerUri: "qemu+tls://" + h.name + "/system",
 		},
+	}
+	for _, id := range h.owes {
+		r.RefusedStarts = append(r.RefusedStarts, &agentv1.RefusedStart{Domain: id, Owed: true})
 	}
 	if h.libvirtd {
 		for _, id := range slices.Sorted(maps.Keys(h.domains)) {
@@ -221,6 +227,11 @@ func (h *fakeHost) take(m *agentv1.ManagerMessage) {
 		h.obey(clone(o))
 		if h.w.dup != nil && h.w.dup(h.name, o) {
 			h.obey(clone(o))
+		}
+	case *agentv1.ManagerMessage_Permission:
+		h.answers = append(h.answers, b.Permission)
+		if d := h.domains[b.Permission.GetDomain()]; d != nil && b.Permission.GetGranted() {
+			d.epoch, d.phase = b.Permission.GetEpoch(), agentv1.ClaimPhase_CLAIM_PHASE_HELD
 		}
 	case *agentv1.ManagerMessage_Virsh:
 		h.out(&agentv1.AgentMessage{Body: &agentv1.AgentMessage_Virsh{Virsh: &agentv1.VirshResult{Id: b.Virsh.GetId(), Stdout: []byte(h.name + "\n")}}})

@@ -13,6 +13,7 @@ type book struct {
 	events  []store.Event
 	domains map[domainAt]*store.Domain // nil: forget it
 	full    bool                       // the store's disk
+	epoch   uint64                     // the last that was given out
 	dropped uint64                     // readings that were not sound
 
 	tries  map[string]*tried            // by domain

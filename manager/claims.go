@@ -20,10 +20,12 @@ type claim struct {
 	// under way can never be taken for a later one.
 	fresh     bool
 	confirmed *Session // the session in which its holder confirmed it
+	promised  promise
 }
 
 // setClaim takes a committed claim into memory.
 func (c *Core) setClaim(domain string, next store.Claim, gone bool) {
+	c.book.epoch = max(c.book.epoch, next.Epoch)
 	if gone {
 		delete(c.claims, domain)
 		return
@@ -70,6 +72,9 @@ func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 		c.disambiguate(domain, now)
 	case cl.Phase == store.Held && cl.Seen.IsZero():
 		c.awaited(h, cl, s, now)
+	case cl.Phase == store.Held && c.promised(cl, h, s, now):
+	case cl.Phase == store.Held && !active(s.Domain) && h.owes[domain]:
+		c.confirm(h, cl, s, now) // its autostart was refused after the boot: the agent makes up for it
 	case cl.Phase == store.Held && !active(s.Domain) && !s.GetStartInProgress():
 		c.release(h, domain, s, now)
 	case cl.Phase == store.Held:

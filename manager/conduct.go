@@ -18,6 +18,7 @@ func (c *Core) conduct(m *move, now time.Time) {
 	if m.row.State == migration.Planned && m.row.AbortReason == "" {
 		return // fill starts it when a slot is free
 	}
+	c.watchHand(m, now)
 	for range 8 { // a commit leads to the next step; more than a few in a row is a bug
 		if ended(m.row) || c.fatal != nil || c.moves[m.row.ID] != m {
 			return

@@ -39,6 +39,12 @@ func (c *Core) sourceCopy(m *move) migration.Copy {
 		}
 	}
 	switch {
+	case isByHand(m.row) && !out.Void:
+		// No agent has called: libvirt's job tells.
+		out.Call = migration.CallOut
+		if m.hand.over || m.row.State == migration.Committing || !active(s.Domain) {
+			out.Call = migration.CallEnded
+		}
 	case mine:
 		switch s.GetCall() {
 		case agentv1.Call_CALL_OUT:

@@ -72,6 +72,7 @@ type settings struct {
 type questions struct {
 	last  uint64                // id of the last report that was asked for
 	virsh map[string]*virshCall // open calls by id
+	pleas pleas
 }
 
 // pace says when the passes that need not run with every input ran last.
@@ -100,7 +101,7 @@ func NewCore(ctx context.Context, s Setup, now time.Time) (*Core, error) {
 		decisions: map[string]*standing{},
 		settings:  settings{automation: true, revoked: map[string]store.Setting{}},
 		orders:    orders{wanted: map[orderKey]*order{}, byID: map[string]*order{}},
-		asked:     questions{virsh: map[string]*virshCall{}},
+		asked:     questions{virsh: map[string]*virshCall{}, pleas: newPleas()},
 		book:      newBook(),
 	}
 	// Numbers of asks grow with the term, so that an agent's answer to an
@@ -129,6 +130,9 @@ func (c *Core) load(r store.Reader, now time.Time) error {
 	}
 	for _, h := range hosts {
 		c.hosts[h.Name] = newHost(h)
+	}
+	if c.book.epoch, err = r.LastEpoch(); err != nil {
+		return err
 	}
 	claims, err := r.Claims(store.ClaimFilter{})
 	if err != nil {
@@ -208,6 +212,7 @@ func (c *Core) Tick(now time.Time) {
 		return
 	}
 	c.age(now)
+	c.arbitrate(now)
 	for _, m := range c.sortedMoves() {
 		c.watch(m, now)
 		c.conduct(m, now)

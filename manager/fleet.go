@@ -23,6 +23,8 @@ type host struct {
 	libvirtd    bool
 	libvirtdErr string
 	takes       bool // its agent has journaled that it takes nothing new
+	hookProblem string
+	owes        map[string]bool // domains whose autostart was refused after the boot, to be made up for
 
 	// seen is what the session's last report and the sightings after it show;
 	// last is what was seen at all, as the store keeps it.

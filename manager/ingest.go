@@ -18,6 +18,15 @@ func (c *Core) report(now time.Time, s *Session, r *agentv1.Report) {
 	s.seq = r.GetSeq()
 	h.libvirtd, h.libvirtdErr = r.GetLibvirtd(), r.GetLibvirtdError()
 	h.takes = r.GetTakesNothing()
+	h.hookProblem, h.owes = r.GetHookProblem(), nil
+	for _, s := range r.GetRefusedStarts() {
+		if s.GetOwed() {
+			if h.owes == nil {
+				h.owes = map[string]bool{}
+			}
+			h.owes[s.GetDomain()] = true
+		}
+	}
 	h.LastReport = now
 	c.facts(h, r, now)
 	if !h.libvirtd {

@@ -36,6 +36,8 @@ type move struct {
 
 	leftover bool // the source keeps its definition: it was not the attempt's to remove
 
+	hand hand // of a migration by hand
+
 	waiting string
 	failing string // the last order that was not obeyed, "" when one was since
 	stuck   stuck
@@ -135,6 +137,7 @@ func (c *Core) see(m *move, now time.Time) {
 	case s == nil, source.dead():
 	case s.GetAttempt() == m.row.ID:
 		c.seeSource(m, s, now)
+	case isByHand(m.row):
 	case m.begun() && m.row.State != migration.Committing && source.BootID == m.row.SourceBoot:
 		// It had begun here in this boot, and its agent knows nothing of it. What
 		// it says of processes may be from before the call: only its void of the
@@ -228,7 +231,7 @@ func (s steps) downtime() migration.Downtime {
 
 // watch looks at what time alone changes in a move: give up, alarm.
 func (c *Core) watch(m *move, now time.Time) {
-	if m.row.AbortReason == "" {
+	if m.row.AbortReason == "" && !isByHand(m.row) {
 		if why := migration.GiveUp(m.row, m.watch, c.pol.Stall, now); why != "" {
 			c.giveUp(m, why, now)
 		}

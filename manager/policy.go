@@ -20,6 +20,10 @@ type Policy struct {
 	Options                       migration.Options // Timeout is set per row
 	Switchover                    migration.Switchover
 
+	// Arbitration is how long the first host that asks for a domain waits for
+	// others; 0: the first gets it.
+	Arbitration time.Duration
+
 	Retry Retry
 	Pace  Pace
 }
@@ -91,9 +95,10 @@ func PolicyFrom(m configs.Manager) Policy {
 			AutoConverge: m.Migration.AutoConverge,
 			Parallel:     m.Migration.Parallel,
 		},
-		Switchover: migration.Switchover(m.Migration.Switchover),
-		Retry:      Retry{Attempts: 3, Backoff: 10 * time.Second, Refused: 10 * time.Minute},
-		Pace:       DefaultPace(),
+		Switchover:  migration.Switchover(m.Migration.Switchover),
+		Arbitration: time.Duration(m.Claims.ArbitrationWindow),
+		Retry:       Retry{Attempts: 3, Backoff: 10 * time.Second, Refused: 10 * time.Minute},
+		Pace:        DefaultPace(),
 	}
 	if p.Decide.Bandwidth == 0 {
 		p.Decide.Bandwidth = assumedBandwidth

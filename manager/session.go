@@ -151,6 +151,7 @@ func (c *Core) forget(s *Session, why string) {
 	s.host.session = nil
 	c.forgetOrders(s)
 	c.failVirsh(s.host, why)
+	c.forgetPleas(s)
 }
 
 // Received takes one message.
@@ -167,6 +168,8 @@ func (c *Core) Received(now time.Time, s *Session, msg *agentv1.AgentMessage) {
 		c.readings(now, s, b.Readings)
 	case *agentv1.AgentMessage_Result:
 		c.result(now, s, b.Result)
+	case *agentv1.AgentMessage_Permission:
+		c.permission(now, s, b.Permission)
 	case *agentv1.AgentMessage_Virsh:
 		c.virshDone(s, b.Virsh)
 	case *agentv1.AgentMessage_Note:
