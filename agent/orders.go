@@ -46,12 +46,12 @@ func (a *answers) keep(r *agentv1.OrderResult) {
 
 // order takes one order of the session.
 func (c *Core) order(o *agentv1.Order, now time.Time) {
-	if r := c.answers.given[o.GetId()]; r != nil {
-		c.sendResult(r)
-		return
-	}
 	if why := c.stale(o); why != "" {
 		c.refuseUnheard(o, why)
+		return
+	}
+	if r := c.answers.given[o.GetId()]; r != nil {
+		c.sendResult(r)
 		return
 	}
 	if err := c.adopt(o.GetGeneration(), o.GetTerm()); err != nil {

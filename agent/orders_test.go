@@ -173,6 +173,16 @@ func TestSameOrderTwiceHasOneEffect(t *testing.T) {
 	}
 }
 
+// TestObeyedOrderOfAnEarlierSession: what was obeyed then is no answer now.
+func TestObeyedOrderOfAnEarlierSession(t *testing.T) {
+	_, a, _ := stage(t)
+	o := say(11, "", &agentv1.Confirm{})
+	a.mustSay(t, doneOutcome, "", o)
+	a.close()
+	a.open(6)
+	a.mustSay(t, refusedOutcome, "session", o)
+}
+
 func TestJournalThatCantBeWrittenRefuses(t *testing.T) {
 	_, a, b := stage(t)
 	a.fail, b.fail = errors.New("no space left on device"), errors.New("no space left on device")

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -242,7 +243,8 @@ func (s *Sim) journaled(st *station, old, next journal.Domain) {
 	if was == nil || was.Departure == nil || was.Stage != journal.Started || next.Attempt == nil || next.Attempt.ID != was.ID || next.Attempt.Stage != journal.Void {
 		return
 	}
-	switch dep := was.Departure; {
+	// What was learnt while the journal could not be written comes with it.
+	switch dep := cmp.Or(next.Attempt.Departure, was.Departure); {
 	case dep.Gone == journal.ByTheMove && !st.checked[next.UUID].process:
 		s.fail("%s voids attempt %s, by which its process has gone: the target's copy is the guest", st.name, was.ID)
 	case dep.Gone == "" && dep.Call == journal.CallOut:

@@ -469,3 +469,33 @@ func TestTransientIsForgotten(t *testing.T) {
 		t.Errorf("after its end: %s", got)
 	}
 }
+
+// TestManagedSave: what is restored goes on with the memory of the save, whatever
+// the guest has written elsewhere since.
+func TestManagedSave(t *testing.T) {
+	for _, elsewhere := range []bool{false, true} {
+		w := newWorld(t, true)
+		w.f.Advance(time.Second)
+		if err := w.a.Save(guestUUID); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := w.ca.Domain(t.Context(), guestUUID); err != nil || d.Present() || !d.ManagedSave || d.Reason != virt.ReasonSaved {
+			t.Errorf("after the save: %+v, %v", d, err)
+		}
+		w.f.Advance(time.Second)
+		if elsewhere {
+			if _, err := w.cb.StartXML(t.Context(), guestXML("g1", guestUUID), false); err != nil {
+				t.Fatal(err)
+			}
+			w.f.Advance(time.Second)
+			w.b.PowerOff(guestUUID)
+		}
+		if err := w.ca.Start(t.Context(), guestUUID); err != nil {
+			t.Fatal(err)
+		}
+		all := w.f.Guests()
+		if len(all) != 1 || all[0].Reason != virt.ReasonRestored || all[0].Revived != elsewhere {
+			t.Errorf("ran elsewhere %t: after the start: %+v", elsewhere, all)
+		}
+	}
+}

@@ -15,6 +15,7 @@ type domain struct {
 	def         string // the persistent definition; "" for a transient domain
 	autostart   bool
 	managedSave bool
+	saved       time.Duration // what its image's memory has seen
 	offReason   virt.Reason // of a domain that is shut off
 	last        virt.Job    // the job that ended last
 	proc        *proc       // nil when shut off
@@ -97,11 +98,12 @@ func (d *domain) boot(xml string, state virt.State) error {
 	restored := d.managedSave
 	d.managedSave = false
 	d.launch(xml, virt.ReasonUser)
-	d.proc.memory, d.h.f.lastRun[d.uuid] = d.h.f.now, d.h.f.now
 	how := virt.DetailBooted
 	if restored {
 		how = virt.DetailRestored
+		d.proc.revived = d.saved < d.h.f.lastRun[d.uuid]
 	}
+	d.proc.memory, d.h.f.lastRun[d.uuid] = d.h.f.now, d.h.f.now
 	if state == virt.StatePaused {
 		d.emit(virt.Started, how)
 		d.emit(virt.Suspended, virt.DetailPaused)

@@ -191,6 +191,33 @@ func (h *Host) PowerOff(uuid string) {
 	})
 }
 
+// Save writes a running guest's memory to its managed save image and ends it, as
+// virsh managedsave does. The next start goes on from there: with old memory, if
+// the guest has run elsewhere since.
+func (h *Host) Save(uuid string) error {
+	var err error
+	h.f.change(func() {
+		d := h.domains[uuid]
+		switch {
+		case d == nil:
+			err = noDomain("managed save", uuid)
+		case d.def == "":
+			err = invalid("managed save", uuid, "cannot do managed save for transient domain")
+		case !h.libvirtd || h.frozen:
+			err = refused("managed save", uuid, codeInternal, "no answer from libvirtd")
+		case d.proc == nil || d.proc.state != virt.StateRunning:
+			err = invalid("managed save", uuid, "domain is not running")
+		case d.proc.job.Active():
+			err = jobInTheWay("managed save", uuid, d.proc.job)
+		default:
+			d.managedSave, d.saved = true, d.proc.memory
+			d.pause("saving", virt.DetailPaused)
+			d.end("Saved", virt.ReasonSaved)
+		}
+	})
+	return err
+}
+
 // SetLoad says how much memory a domain's migration transfers and how fast the
 // guest dirties it, in bytes and bytes/s.
 func (h *Host) SetLoad(uuid string, memory, dirty uint64) {
