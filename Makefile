@@ -11,7 +11,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr
 DESTDIR  ?=
 
-.PHONY: help deps build proto lint test test-long demo bench bench-evacuation fresh install verify-units model sample clean sim sim-mutants
+.PHONY: help deps build proto lint test test-long demo bench bench-evacuation bench-pfa fresh install verify-units model sample clean sim sim-mutants
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ bench: ## Go benchmarks of all packages
 
 bench-evacuation: deps build ## evacuation beside bare concurrent virsh migrate, medians of 5 as JSON
 	@$(GO) run ./test/bench/evacuation
+
+bench-pfa: ## vireo's predictions beside XGBoost's, HistGradientBoosting's and the rules', forward in time
+	@PACKAGES=test/bench/pfa/packages .ci/deps
+	@$(GO) run ./test/bench/pfa
 
 install: build ## install programs, units and configuration into $(DESTDIR)$(PREFIX)
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' .ci/install

@@ -2,6 +2,7 @@ package pfa
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -293,3 +294,24 @@ func (r *replay) to(t Axis) *State {
 func (d *Drive) day(t Axis) time.Time {
 	return d.First.Add(time.Duration(t-d.HoursFirst) * time.Hour)
 }
+
+// Until is the drive as it was known at the begin of a day: its later rows, and
+// a failure on that day or later, have not happened yet. False if it was not
+// seen before.
+func (d Drive) Until(day time.Time) (Drive, bool) {
+	if !d.First.Before(day) {
+		return d, false
+	}
+	if d.Last.Before(day) {
+		return d, true
+	}
+	d.Last, d.Failed = day.AddDate(0, 0, -1), false
+	d.HoursLast = min(d.HoursLast, d.HoursFirst+Axis(d.Last.Sub(d.First)/time.Hour))
+	n, _ := slices.BinarySearchFunc(d.Segments, d.HoursLast+1, func(s Segment, h Axis) int { return cmp.Compare(s.Start, h) })
+	d.Segments = d.Segments[:n]
+	return d, true
+}
+
+// State is what would be remembered of the drive at the end of its history, on
+// the axis of its power-on hours.
+func (d *Drive) State() *State { return newReplay(d).to(d.HoursLast) }

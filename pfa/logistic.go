@@ -3,8 +3,6 @@ package pfa
 import (
 	"errors"
 	"math"
-	"runtime"
-	"sync"
 )
 
 // rows is a sparse weighted design matrix with labels.
@@ -48,24 +46,7 @@ func (r *rows) dot(i int, w []float64) float64 {
 const chunks = 32
 
 // inChunks runs f for each chunk of n things, on all processors.
-func inChunks(n int, f func(chunk, from, to int)) {
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(runtime.GOMAXPROCS(0), chunks) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for c := range next {
-				f(c, n*c/chunks, n*(c+1)/chunks)
-			}
-		}()
-	}
-	for c := range chunks {
-		next <- c
-	}
-	close(next)
-	wg.Wait()
-}
+func inChunks(n int, f func(chunk, from, to int)) { inParts(n, chunks, f) }
 
 // symmetric is the lower triangle of a symmetric matrix, row by row.
 type symmetric struct {

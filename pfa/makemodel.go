@@ -28,6 +28,36 @@ func Train(in Training) (*Model, error) {
 	if say == nil {
 		say = func(string) {}
 	}
+	kept, err := in.drives()
+	if err != nil {
+		return nil, err
+	}
+	say("looking for leaks")
+	accepted, err := in.honest(kept)
+	if err != nil {
+		return nil, err
+	}
+	say("evaluating on unseen drives from " + in.EvaluateFrom.Format(time.DateOnly) + " on")
+	metrics, err := Evaluate(kept, in.EvaluateFrom, in.CompleteFrom)
+	if err != nil {
+		return nil, fmt.Errorf("evaluation: %w", err)
+	}
+	say("training on all")
+	return in.fit(kept, metrics, splitWords(in.EvaluateFrom), accepted)
+}
+
+// Fit makes a model as Train does, without looking for leaks and without
+// judging it: for comparisons that judge it themselves.
+func Fit(in Training) (*Model, error) {
+	kept, err := in.drives()
+	if err != nil {
+		return nil, err
+	}
+	return in.fit(kept, Metrics{}, "none: not judged", nil)
+}
+
+// drives are those to train on, in one order, whatever order the files had.
+func (in *Training) drives() ([]Drive, error) {
 	for _, d := range in.Drives {
 		if d.HoursLast == 0 || d.Last.IsZero() {
 			return nil, fmt.Errorf("drive %s has no fate: a labelled history is needed", d.Serial)
@@ -42,24 +72,16 @@ func Train(in Training) (*Model, error) {
 	if len(kept) == 0 {
 		return nil, errors.New("no drive left to train on")
 	}
-	// One order, whatever order the files had.
 	slices.SortFunc(kept, func(a, b Drive) int {
 		if a.Serial < b.Serial {
 			return -1
 		}
 		return 1
 	})
-	say("looking for leaks")
-	accepted, err := in.honest(kept)
-	if err != nil {
-		return nil, err
-	}
-	say("evaluating on unseen drives from " + in.EvaluateFrom.Format(time.DateOnly) + " on")
-	metrics, err := Evaluate(kept, in.EvaluateFrom, in.CompleteFrom)
-	if err != nil {
-		return nil, fmt.Errorf("evaluation: %w", err)
-	}
-	say("training on all")
+	return kept, nil
+}
+
+func (in *Training) fit(kept []Drive, metrics Metrics, split string, accepted []Accepted) (*Model, error) {
 	end := endOf(kept)
 	ata, data, err := fitATA(kept, sampling{until: end.AddDate(0, 0, -30), complete: in.CompleteFrom})
 	if err != nil {
@@ -70,7 +92,7 @@ func Train(in Training) (*Model, error) {
 	m := &Model{ata: ata, header: Header{Name: in.Name, Kind: kindEnsemble, Grade: in.Grade, Evaluation: metrics}}
 	m.header.Provenance = Provenance{
 		Sources: in.Sources, Until: end.Format(time.DateOnly), Landmarks: data.rows.len(),
-		Split:    splitWords(in.EvaluateFrom),
+		Split:    split,
 		Excluded: slices.Sorted(slices.Values(in.Exclude)), Licence: in.Licence,
 		Accepted: accepted,
 	}

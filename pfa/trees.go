@@ -1,11 +1,8 @@
 package pfa
 
 import (
-	"cmp"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
 )
 
 // boosting says how a forest is grown.
@@ -22,129 +19,22 @@ type boosting struct {
 	seed     uint64
 }
 
-// maxBins is how many bins a feature's values are sorted into, besides the one
-// of missing values.
-const maxBins = 63
-
-// binned is a table of features as bin numbers: 0 is missing, bin b holds the
-// values from cuts[b-2] (included) to cuts[b-1].
-type binned struct {
-	n    int
-	cols [][]uint8
-	cuts [][]float64
-}
-
-// bin sorts columns of values into bins with about equally many distinct rows.
-func bin(cols [][]float32) *binned {
-	b := &binned{cols: make([][]uint8, len(cols)), cuts: make([][]float64, len(cols))}
-	if len(cols) > 0 {
-		b.n = len(cols[0])
-	}
-	eachFeature(len(cols), func(f int) {
-		b.cuts[f] = cutsOf(cols[f])
-		b.cols[f] = make([]uint8, b.n)
-		for i, x := range cols[f] {
-			b.cols[f][i] = binOf(b.cuts[f], float64(x))
-		}
-	})
-	return b
-}
-
-func binOf(cuts []float64, x float64) uint8 {
-	if x != x {
-		return 0
-	}
-	i, exact := slices.BinarySearch(cuts, x)
-	if exact {
-		i++
-	}
-	return uint8(i + 1)
-}
-
-// cutsOf picks cut points between distinct values so that every bin between
-// them has its share of the rows that are not at the most frequent value.
-func cutsOf(col []float32) []float64 {
-	count := map[float32]int{}
-	for _, x := range col {
-		if x == x {
-			count[x]++
-		}
-	}
-	values := make([]float32, 0, len(count))
-	for x := range count {
-		values = append(values, x)
-	}
-	slices.Sort(values)
-	if len(values) < 2 {
-		return nil
-	}
-	total, most := 0, 0
-	for _, c := range count {
-		total += c
-		most = max(most, c)
-	}
-	share := float64(total-most)/maxBins + 1
-	var cuts []float64
-	filled := 0.0
-	for i, x := range values[:len(values)-1] {
-		filled += float64(count[x])
-		if len(values) <= maxBins || filled >= share {
-			cuts = append(cuts, float64(x)/2+float64(values[i+1])/2)
-			filled = 0
-			if len(cuts) == maxBins-1 {
-				break
-			}
-		}
-	}
-	return cuts
-}
-
-// eachFeature runs f for every feature on all processors. Each feature is
-// worked on by one goroutine in a fixed order, so that sums are the same on any
-// number of processors.
-func eachFeature(n int, f func(feature int)) {
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(runtime.GOMAXPROCS(0), n) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for i := range next {
-				f(i)
-			}
-		}()
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-}
-
-// fewRows is up to how many rows goroutines cost more than they bring.
-const fewRows = 4096
-
-func oneByOne(n int, f func(feature int)) {
-	for i := range n {
-		f(i)
-	}
-}
-
 // cell is one bin of a histogram: sums of gradients and curvatures.
 type cell struct{ g, h float64 }
 
-type histogram [][]cell // by feature and bin
+// histogram has a cell for every bin of every feature (see distinct.at).
+type histogram []cell
 
 // grower holds what growing one tree needs.
 type grower struct {
-	data    *binned
+	data    *distinct
 	how     *boosting
-	g, h    []float64 // per row
-	weight  []float32
-	use     []int32 // the rows that may be learned from
-	columns []int   // features this tree may use
+	g, h    []float64 // per row, as much as the tree sees of it
+	cover   []float64 // … and its weight
+	columns []int     // features this tree may use
 	tree    tree
 	open    []leafToSplit
+	free    []histogram // to be used again
 }
 
 type leafToSplit struct {
@@ -164,95 +54,83 @@ type split struct {
 	left, right cell
 }
 
+// manyAlike is from how many rows on that are alike they are not drawn as one:
+// each tree sees its share of them.
+const manyAlike = 4
+
 // boost grows a forest on the labels and weights of the rows in use, and
 // returns its logits for all rows, too.
-func boost(data *binned, label []bool, weight []float32, use []int32, how boosting) (*forest, []float64) {
+func boost(table *binned, label []bool, weight []float32, use []int32, how boosting) (*forest, []float64) {
+	data := table.distinct(label, weight, use)
 	pos, all := 0.0, 0.0
-	for _, i := range use {
-		all += float64(weight[i])
-		pos += float64(weight[i]) * indicator(label[i])
+	for u, w := range data.weight {
+		all += w
+		pos += data.positive[u]
 	}
 	f := &forest{base: logit(pos / all)}
-	z := make([]float64, data.n)
-	for i := range z {
-		z[i] = f.base
-	}
-	g, h := make([]float64, data.n), make([]float64, data.n)
+	z := slices.Repeat([]float64{f.base}, data.n)
+	gr := &grower{data: data, how: &how, g: make([]float64, data.n), h: make([]float64, data.n), cover: make([]float64, data.n)}
 	for k := range how.trees {
-		inChunks(len(use), func(_, from, to int) {
-			for _, i := range use[from:to] {
-				p, w := sigmoid(z[i]), float64(weight[i])
-				g[i] = w * (p - indicator(label[i]))
-				h[i] = w * p * (1 - p)
+		inParts(data.n, chunks, func(_, from, to int) {
+			for u := from; u < to; u++ {
+				part := 1.0
+				switch {
+				case how.keepRows >= 1:
+				case data.count[u] >= manyAlike:
+					part = how.keepRows
+				default:
+					part = indicator(uniform(how.seed, uint64(k), uint64(u)) < how.keepRows)
+				}
+				p, w := sigmoid(z[u]), data.weight[u]
+				gr.g[u] = part * (w*p - data.positive[u])
+				gr.h[u] = part * w * p * (1 - p)
+				gr.cover[u] = part * w
 			}
 		})
-		gr := &grower{data: data, how: &how, g: g, h: h, weight: weight, use: use}
 		t := gr.grow(uint64(k))
 		f.trees = append(f.trees, t)
-		inChunks(data.n, func(_, from, to int) {
-			for i := from; i < to; i++ {
-				z[i] += data.leaf(t, i)
+		inParts(data.n, chunks, func(_, from, to int) {
+			for u := from; u < to; u++ {
+				z[u] += t.binnedLeaf(data.binned, u)
 			}
 		})
 	}
-	return f, z
-}
-
-// with is b with one column set to a value in every row.
-func (b *binned) with(column int, value float64) *binned {
-	out := *b
-	out.cols = slices.Clone(b.cols)
-	out.cols[column] = slices.Repeat([]uint8{binOf(b.cuts[column], value)}, b.n)
-	return &out
-}
-
-// score is what a forest grown on these bins says of row i.
-func (b *binned) score(f *forest, i int) float64 {
-	z := f.base
-	for _, t := range f.trees {
-		z += b.leaf(t, i)
-	}
-	return z
-}
-
-// leaf is the value that a tree grown on these bins gives to row i.
-func (b *binned) leaf(t tree, i int) float64 {
-	n := &t[0]
-	for n.feature >= 0 {
-		v := b.cols[n.feature][i]
-		// Bin v begins at cut v-2: it lies left of the cut unless it begins there.
-		if v == 0 && n.missingLeft || v == 1 || v > 1 && b.cuts[n.feature][v-2] < n.cut {
-			n = &t[n.left]
-		} else {
-			n = &t[n.right]
+	logits := make([]float64, table.n)
+	inParts(table.n, chunks, func(_, from, to int) {
+		for i := from; i < to; i++ {
+			if u := data.of[i]; u >= 0 {
+				logits[i] = z[u]
+			} else {
+				logits[i] = table.score(f, i)
+			}
 		}
-	}
-	return n.value
+	})
+	return f, logits
 }
 
 func (gr *grower) grow(k uint64) tree {
 	how := gr.how
 	var rows []int32
-	for _, i := range gr.use {
-		if how.keepRows >= 1 || uniform(how.seed, k, uint64(i)) < how.keepRows {
-			rows = append(rows, i)
+	root := leafToSplit{lo: math.Inf(-1), hi: math.Inf(1)}
+	var cover float64
+	for u, c := range gr.cover {
+		if c > 0 {
+			rows = append(rows, int32(u))
+			root.sum.g += gr.g[u]
+			root.sum.h += gr.h[u]
+			cover += c
 		}
 	}
+	root.rows = rows
+	gr.columns = gr.columns[:0]
 	for f := range gr.data.cols {
 		if how.keepCols >= 1 || uniform(how.seed+1, k, uint64(f)) < how.keepCols {
 			gr.columns = append(gr.columns, f)
 		}
 	}
-	root := leafToSplit{rows: rows, lo: math.Inf(-1), hi: math.Inf(1)}
-	var cover float64
-	for _, i := range rows {
-		root.sum.g += gr.g[i]
-		root.sum.h += gr.h[i]
-		cover += float64(gr.weight[i])
-	}
-	root.hist = gr.histogram(rows)
+	root.hist = gr.histogram(rows, root.sum)
 	gr.tree = tree{{feature: -1, value: gr.value(root.sum, root.lo, root.hi), cover: cover}}
-	gr.open = []leafToSplit{root}
+	gr.open = append(gr.open[:0], root)
 	for len(gr.open) > 0 {
 		l := gr.open[0]
 		gr.open = gr.open[1:]
@@ -275,32 +153,67 @@ func (gr *grower) gain(c cell, value float64) float64 {
 	return -(c.g*value + (c.h+gr.how.lambda)*value*value/2)
 }
 
-func (gr *grower) histogram(rows []int32) histogram {
-	out := make(histogram, len(gr.data.cols))
-	each := eachFeature
-	if len(rows) < fewRows {
-		each = oneByOne
+// rowsAtOnce is how many rows one processor adds up; so many parts at most.
+const (
+	rowsAtOnce = 16384
+	maxParts   = 8
+)
+
+// histogram adds up rows, whose sum is known: the usual bins get what the
+// others leave.
+func (gr *grower) histogram(rows []int32, sum cell) histogram {
+	d := gr.data
+	parts := make([]histogram, min(maxParts, len(rows)/rowsAtOnce+1))
+	for p := range parts {
+		parts[p] = gr.empty()
 	}
-	each(len(gr.columns), func(k int) {
-		f := gr.columns[k]
-		cells := make([]cell, len(gr.data.cuts[f])+2)
-		col := gr.data.cols[f]
-		for _, i := range rows {
-			c := &cells[col[i]]
-			c.g += gr.g[i]
-			c.h += gr.h[i]
+	inParts(len(rows), len(parts), func(p, from, to int) {
+		out := parts[p]
+		for _, u := range rows[from:to] {
+			g, h := gr.g[u], gr.h[u]
+			for _, e := range d.entry[d.start[u]:d.start[u+1]] {
+				c := &out[e]
+				c.g += g
+				c.h += h
+			}
 		}
-		out[f] = cells
 	})
+	out := parts[0]
+	for _, p := range parts[1:] {
+		for e := range out {
+			out[e].g += p[e].g
+			out[e].h += p[e].h
+		}
+		gr.free = append(gr.free, p)
+	}
+	for f, usual := range d.usual {
+		left := sum
+		for _, c := range out[d.at[f]:d.at[f+1]] {
+			left.g -= c.g
+			left.h -= c.h
+		}
+		out[usual] = left
+	}
 	return out
+}
+
+func (gr *grower) empty() histogram {
+	if n := len(gr.free); n > 0 {
+		h := gr.free[n-1]
+		gr.free = gr.free[:n-1]
+		clear(h)
+		return h
+	}
+	return make(histogram, gr.data.at[len(gr.data.cols)])
 }
 
 func (gr *grower) split(l leafToSplit) {
 	best := gr.best(l)
 	if best.gain <= gr.how.minGain {
+		gr.free = append(gr.free, l.hist)
 		return
 	}
-	if l.hist[best.feature][0] == (cell{}) { // never missing here: the way of most
+	if missing := l.hist[gr.data.at[best.feature]]; missing.h <= nothing*l.sum.h { // never missing here: the way of most
 		best.missingLeft = best.left.h >= best.right.h
 	}
 	n := &gr.tree[l.at]
@@ -308,13 +221,13 @@ func (gr *grower) split(l leafToSplit) {
 	col := gr.data.cols[best.feature]
 	var left, right []int32
 	var coverL, coverR float64
-	for _, i := range l.rows {
-		if b := col[i]; b == 0 && best.missingLeft || b > 0 && b <= best.bin {
-			left = append(left, i)
-			coverL += float64(gr.weight[i])
+	for _, u := range l.rows {
+		if b := col[u]; b == 0 && best.missingLeft || b > 0 && b <= best.bin {
+			left = append(left, u)
+			coverL += gr.cover[u]
 		} else {
-			right = append(right, i)
-			coverR += float64(gr.weight[i])
+			right = append(right, u)
+			coverR += gr.cover[u]
 		}
 	}
 	loL, hiL, loR, hiR := l.lo, l.hi, l.lo, l.hi
@@ -325,48 +238,51 @@ func (gr *grower) split(l leafToSplit) {
 	}
 	n.feature, n.cut, n.missingLeft = int32(best.feature), cut, best.missingLeft
 	n.left, n.right = int32(len(gr.tree)), int32(len(gr.tree)+1)
-	small := left
-	if len(right) < len(left) {
-		small = right
+	at := n.left
+	gr.tree = append(gr.tree, node{feature: -1, value: vl, cover: coverL}, node{feature: -1, value: vr, cover: coverR})
+	if l.depth+1 >= gr.how.depth {
+		gr.free = append(gr.free, l.hist)
+		return
 	}
-	var hs, hl histogram
-	if l.depth+1 < gr.how.depth {
-		hs = gr.histogram(small)
-		hl = l.hist
-		for _, f := range gr.columns {
-			for b := range hl[f] {
-				hl[f][b].g -= hs[f][b].g
-				hl[f][b].h -= hs[f][b].h
-			}
-		}
+	small, sum := left, best.left
+	if len(right) < len(left) {
+		small, sum = right, best.right
+	}
+	hs, hl := gr.histogram(small, sum), l.hist
+	for e := range hl {
+		hl[e].g -= hs[e].g
+		hl[e].h -= hs[e].h
 	}
 	histL, histR := hs, hl
 	if len(right) < len(left) {
 		histL, histR = hl, hs
 	}
-	at := n.left
-	gr.tree = append(gr.tree, node{feature: -1, value: vl, cover: coverL}, node{feature: -1, value: vr, cover: coverR})
 	gr.open = append(gr.open,
 		leafToSplit{at: at, rows: left, hist: histL, sum: best.left, lo: loL, hi: hiL, depth: l.depth + 1},
 		leafToSplit{at: at + 1, rows: right, hist: histR, sum: best.right, lo: loR, hi: hiR, depth: l.depth + 1})
 }
 
+// nothing is what rounding leaves of a bin that holds no row, as a share of all.
+const nothing = 1e-9
+
 func (gr *grower) best(l leafToSplit) split {
-	bests := make([]split, len(gr.columns))
+	best := split{feature: math.MaxInt}
 	whole := gr.gain(l.sum, gr.value(l.sum, l.lo, l.hi))
-	oneByOne(len(gr.columns), func(k int) {
-		f := gr.columns[k]
-		cells := l.hist[f]
+	for _, f := range gr.columns {
+		cells := l.hist[gr.data.at[f]:gr.data.at[f+1]]
 		missing := cells[0]
-		best := split{feature: f}
+		some := missing.h > nothing*l.sum.h
 		var left cell
 		for b := 1; b < len(cells)-1; b++ {
+			if cells[b] == (cell{}) && b > 1 {
+				continue // the same split as one bin lower
+			}
 			left.g += cells[b].g
 			left.h += cells[b].h
 			for _, missingLeft := range [...]bool{false, true} {
 				a := left
 				if missingLeft {
-					if missing.h == 0 {
+					if !some {
 						continue
 					}
 					a.g += missing.g
@@ -381,15 +297,12 @@ func (gr *grower) best(l leafToSplit) split {
 					continue
 				}
 				if gain := gr.gain(a, va) + gr.gain(c, vc) - whole; gain > best.gain {
-					best.gain, best.bin, best.missingLeft, best.left, best.right = gain, uint8(b), missingLeft, a, c
+					best = split{gain, f, uint8(b), missingLeft, a, c}
 				}
 			}
 		}
-		bests[k] = best
-	})
-	return slices.MaxFunc(bests, func(a, b split) int {
-		return cmp.Or(cmp.Compare(a.gain, b.gain), cmp.Compare(b.feature, a.feature))
-	})
+	}
+	return best
 }
 
 // uniform is a number from 0 to 1 that depends on its arguments alone.
@@ -401,4 +314,18 @@ func uniform(seed, a, b uint64) float64 {
 	}
 	x ^= x >> 32
 	return float64(x>>11) / (1 << 53)
+}
+
+// Boost grows so many trees of that depth on a table of the caller's, given by
+// column with NaN for what is missing, and returns the logits of its rows: the
+// trainer by itself, for measuring it.
+func Boost(cols [][]float32, label []bool, trees, depth int) []float64 {
+	weight := slices.Repeat([]float32{1}, len(label))
+	use := make([]int32, len(label))
+	for i := range use {
+		use[i] = int32(i)
+	}
+	_, z := boost(bin(cols), label, weight, use, boosting{trees: trees, depth: min(depth, maxDepth), rate: 0.1, lambda: 1, minCover: 1,
+		monotone: make([]int8, len(cols)), keepRows: 1, keepCols: 1})
+	return z
 }
