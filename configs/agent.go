@@ -19,7 +19,7 @@ var AgentTOML []byte
 
 // Agent is the configuration of vireo-agent.
 type Agent struct {
-	Manager        string         `toml:"manager"`         // URL of the manager
+	Manager        URLs           `toml:"manager"`         // URL of the manager, or of several
 	Host           string         `toml:"host"`            // name to enrol as; empty: the machine's host name
 	StateDir       string         `toml:"state_dir"`       // holds a copy of the journal
 	RunDir         string         `toml:"run_dir"`         // holds the socket and the journal; must not outlive a boot
@@ -88,7 +88,7 @@ const (
 // DefaultAgent gives the configuration that an empty file means.
 func DefaultAgent() Agent {
 	return Agent{
-		Manager:        "https://localhost:7443",
+		Manager:        URLs{"https://localhost:7443"},
 		StateDir:       "/var/lib/vireo-agent",
 		RunDir:         "/run/vireo-agent",
 		PKIDir:         "/etc/vireo/pki",
@@ -143,7 +143,7 @@ func (m AgentMigration) URIOf(host string) string {
 func forHost(uri, host string) string { return strings.ReplaceAll(uri, "{host}", host) }
 
 func (a *Agent) check(c *checks) {
-	c.managerURL("manager", a.Manager, false)
+	c.managerURLs("manager", a.Manager, false)
 	if a.Host != "" {
 		c.hostName("host", a.Host)
 	}

@@ -105,6 +105,16 @@ func (c *checks) managerURL(key, value string, socket bool) {
 	c.fail(key, value, expected)
 }
 
+// managerURLs wants one or more of them.
+func (c *checks) managerURLs(key string, values URLs, socket bool) {
+	if len(values) == 0 {
+		c.managerURL(key, "", socket)
+	}
+	for _, value := range values {
+		c.managerURL(key, value, socket)
+	}
+}
+
 // uri wants a scheme and something behind it.
 func (c *checks) uri(key, value, expected string) {
 	if !isURI(value) {

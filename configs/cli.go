@@ -18,7 +18,7 @@ var CLITOML []byte
 
 // CLI is the configuration of the operator's program, vireo.
 type CLI struct {
-	Manager string   `toml:"manager"` // URL of the manager, or of its socket
+	Manager URLs     `toml:"manager"` // URL of the manager, or of its socket; or URLs of several
 	CA      string   `toml:"ca"`      // the CA's certificate, PEM
 	Cert    string   `toml:"cert"`    // the operator's certificate, PEM
 	Key     string   `toml:"key"`     // and its key
@@ -28,7 +28,7 @@ type CLI struct {
 // DefaultCLI gives the configuration that an empty file means.
 func DefaultCLI() CLI {
 	return CLI{
-		Manager: "https://localhost:7443",
+		Manager: URLs{"https://localhost:7443"},
 		CA:      "/etc/vireo/pki/ca.crt",
 		Cert:    "/etc/vireo/pki/operator.crt",
 		Key:     "/etc/vireo/pki/operator.key",
@@ -47,7 +47,7 @@ func LoadCLI(path string) (CLI, error) {
 func (c CLI) Validate() error { return validate(&c) }
 
 func (c *CLI) check(k *checks) {
-	k.managerURL("manager", c.Manager, true)
+	k.managerURLs("manager", c.Manager, true)
 	k.path("ca", c.CA)
 	k.path("cert", c.Cert)
 	k.path("key", c.Key)

@@ -146,6 +146,9 @@ func (c *checks) decodeValue(key string, value any, field reflect.Value) {
 		}
 	case reflect.Slice:
 		list, ok := value.([]any)
+		if text, isText := value.(string); isText && field.Type() == urlsType {
+			list, ok = []any{text}, true
+		}
 		texts := make([]string, 0, len(list))
 		for _, item := range list {
 			text, isText := item.(string)
@@ -153,7 +156,7 @@ func (c *checks) decodeValue(key string, value any, field reflect.Value) {
 			texts = append(texts, text)
 		}
 		if ok {
-			field.Set(reflect.ValueOf(texts))
+			field.Set(reflect.ValueOf(texts).Convert(field.Type()))
 			return
 		}
 		c.fail(key, value, "a list of strings")
@@ -161,6 +164,8 @@ func (c *checks) decodeValue(key string, value any, field reflect.Value) {
 		panic(fmt.Sprintf("configs: key %s has type %s, which decode does not know", key, field.Type()))
 	}
 }
+
+var urlsType = reflect.TypeFor[URLs]()
 
 func sortedKeys(table map[string]any) []string {
 	keys := make([]string, 0, len(table))

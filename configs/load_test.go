@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestLoadOverDefaults(t *testing.T) {
 	want.Hold = 0
 	want.Migration.Bandwidth = 2_500_000_000
 	want.Thresholds.Watch.Enter = 3.5
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -74,7 +75,16 @@ func TestBadInput(t *testing.T) {
 		{"number in a list", agent, `exempt_domains = ["web", 2]`, `f.toml: exempt_domains = ["web", 2]: expected a list of strings`},
 		{"empty name in a list", agent, `exempt_domains = ["web", ""]`, `f.toml: exempt_domains[1] = "": expected the name of a domain`},
 		{"impossible mode", manager, `mode = "always"`, `f.toml: mode = "always": expected "shadow", "recommend" or "auto"`},
-		{"unknown store", manager, `store = "mysql"`, `f.toml: store = "mysql": expected "sqlite"`},
+		{"unknown store", manager, `store = "mysql"`, `f.toml: store = "mysql": expected "sqlite" or "etcd"`},
+		{"etcd without a node", manager, `store = "etcd"`, `f.toml: etcd.endpoints = []: expected one or more URLs`},
+		{"etcd without a scheme", manager, "store = \"etcd\"\n[etcd]\nendpoints = [\"e1:2379\"]", `f.toml: etcd.endpoints = [e1:2379]: expected one or more URLs`},
+		{"etcd half secure", manager, "store = \"etcd\"\n[etcd]\nca = \"/ca\"\nendpoints = [\"https://e1:2379\", \"http://e2:2379\"]", `expected one or more URLs, all http or all https`},
+		{"etcd without its CA", manager, "store = \"etcd\"\n[etcd]\nendpoints = [\"https://e1:2379\"]", `f.toml: etcd.ca = "": expected the certificate of etcd's CA`},
+		{"etcd certificate without key", manager, "store = \"etcd\"\n[etcd]\nendpoints = [\"https://e1:2379\"]\nca = \"/ca\"\ncert = \"/c\"", `f.toml: etcd.key = "": expected a key with etcd.cert`},
+		{"etcd prefix", manager, "store = \"etcd\"\n[etcd]\nendpoints = [\"http://e1:2379\"]\nprefix = \"vireo\"", `f.toml: etcd.prefix = "vireo": expected a path`},
+		{"advertised address", manager, `advertise = "m1:7443"`, `f.toml: advertise = "m1:7443": expected a URL such as`},
+		{"no manager", agent, `manager = []`, `f.toml: manager = "": expected a URL such as`},
+		{"one of several managers", agent, `manager = ["https://m1:7443", "m2"]`, `f.toml: manager = "m2": expected a URL such as`},
 		{"no port", manager, `listen = "0.0.0.0"`, `f.toml: listen = "0.0.0.0": expected an address and port`},
 		{"port too high", manager, `listen = ":70000"`, `f.toml: listen = ":70000": expected an address and port`},
 		{"relative directory", manager, `state_dir = "var"`, `f.toml: state_dir = "var": expected an absolute path`},
@@ -146,6 +156,9 @@ func TestAcceptedValues(t *testing.T) {
 	}
 	if agent.SmartInterval != Duration(time.Second) {
 		t.Errorf("smart_interval %v", agent.SmartInterval)
+	}
+	if err := parse("f.toml", []byte(`manager = ["https://m1:7443", "https://m2:7443"]`), &agent); err != nil || len(agent.Manager) != 2 {
+		t.Errorf("several managers: %v %v", agent.Manager, err)
 	}
 	cli := DefaultCLI()
 	if err := parse("f.toml", []byte(`manager = "unix:///run/vireo-manager/manager.sock"`), &cli); err != nil {

@@ -2,7 +2,9 @@ package configs
 
 import (
 	_ "embed" // the annotated file
+	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -20,7 +22,8 @@ type Manager struct {
 	StateDir     string     `toml:"state_dir"`     // holds the database
 	RunDir       string     `toml:"run_dir"`       // holds the local socket
 	PKIDir       string     `toml:"pki_dir"`       // holds the CA, and the manager's certificate and key
-	Store        string     `toml:"store"`         // the engine that keeps claims: sqlite
+	Store        string     `toml:"store"`         // the engine that keeps claims: sqlite or etcd
+	Advertise    string     `toml:"advertise"`     // URL of this manager for agents and operators; empty: the machine's name and Listen's port
 	Mode         Mode       `toml:"mode"`          // what a decision may do by itself
 	Hold         Duration   `toml:"hold"`          // how long a model's risk must stay above a threshold
 	HoldReadings int        `toml:"hold_readings"` // and in how many readings in a row
@@ -32,7 +35,14 @@ type Manager struct {
 	Claims       Claims     `toml:"claims"`
 	Capacity     Capacity   `toml:"capacity"`
 	Metrics      Metrics    `toml:"metrics"`
+	Etcd         Etcd       `toml:"etcd"`
 }
+
+// The engines.
+const (
+	StoreSQLite = "sqlite"
+	StoreEtcd   = "etcd"
+)
 
 // Mode says what happens to a decision once it is made and recorded.
 type Mode string
@@ -96,6 +106,15 @@ type Metrics struct {
 	TokenFile string `toml:"token_file"` // a bearer token; empty: certificates only
 }
 
+// Etcd says where the store of several managers is. It is read when Store is etcd.
+type Etcd struct {
+	Endpoints []string `toml:"endpoints"` // URLs of the nodes, all http or all https
+	CA        string   `toml:"ca"`        // the certificate of etcd's CA, PEM
+	Cert      string   `toml:"cert"`      // this manager's certificate for etcd, PEM; empty: etcd wants none
+	Key       string   `toml:"key"`       // and its key
+	Prefix    string   `toml:"prefix"`    // of all keys; managers with the same one are one fleet's
+}
+
 // DefaultManager gives the configuration that an empty file means.
 func DefaultManager() Manager {
 	return Manager{
@@ -131,6 +150,7 @@ func DefaultManager() Manager {
 			Switchover:    "guarded",
 		},
 		Capacity: Capacity{Reserve: 1 << 30, OvercommitMemory: 1},
+		Etcd:     Etcd{Endpoints: []string{}, Prefix: "/vireo/"},
 	}
 }
 
@@ -147,6 +167,9 @@ func (m Manager) Validate() error { return validate(&m) }
 // Database is the path of the SQLite file.
 func (m Manager) Database() string { return filepath.Join(m.StateDir, "vireo.db") }
 
+// EtcdMemory is the path of the file that remembers which etcd this manager works with.
+func (m Manager) EtcdMemory() string { return filepath.Join(m.StateDir, "etcd.json") }
+
 // Socket is the path of the local socket, whose root is an admin.
 func (m Manager) Socket() string { return filepath.Join(m.RunDir, "manager.sock") }
 
@@ -155,7 +178,13 @@ func (m *Manager) check(c *checks) {
 	c.path("state_dir", m.StateDir)
 	c.path("run_dir", m.RunDir)
 	c.path("pki_dir", m.PKIDir)
-	oneOf(c, "store", m.Store, "sqlite")
+	oneOf(c, "store", m.Store, StoreSQLite, StoreEtcd)
+	if m.Advertise != "" {
+		c.managerURL("advertise", m.Advertise, false)
+	}
+	if m.Store == StoreEtcd {
+		m.Etcd.check(c)
+	}
 	oneOf(c, "mode", m.Mode, ModeShadow, ModeRecommend, ModeAuto)
 	between(c, "hold", m.Hold, 0, day)
 	between(c, "hold_readings", m.HoldReadings, 1, 1000)
@@ -173,6 +202,36 @@ func (m *Manager) check(c *checks) {
 }
 
 const day = Duration(24 * time.Hour)
+
+func (e *Etcd) check(c *checks) {
+	const expected = `one or more URLs, all http or all https, such as ["https://etcd1.example:2379"]`
+	secure := 0
+	for _, endpoint := range e.Endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || (u.Path != "" && u.Path != "/") {
+			c.fail("etcd.endpoints", e.Endpoints, expected)
+			return
+		}
+		if u.Scheme == "https" {
+			secure++
+		}
+	}
+	if len(e.Endpoints) == 0 || secure != 0 && secure != len(e.Endpoints) {
+		c.fail("etcd.endpoints", e.Endpoints, expected)
+	}
+	if !strings.HasPrefix(e.Prefix, "/") || !strings.HasSuffix(e.Prefix, "/") || e.Prefix == "/" {
+		c.fail("etcd.prefix", e.Prefix, `a path that begins and ends with a slash, such as "/vireo/"`)
+	}
+	c.pathOrNone("etcd.ca", e.CA)
+	c.pathOrNone("etcd.cert", e.Cert)
+	c.pathOrNone("etcd.key", e.Key)
+	if secure > 0 && e.CA == "" {
+		c.fail("etcd.ca", e.CA, "the certificate of etcd's CA: the endpoints are https")
+	}
+	if (e.Cert == "") != (e.Key == "") {
+		c.fail("etcd.key", e.Key, "a key with etcd.cert, or neither")
+	}
+}
 
 func (t *Thresholds) check(c *checks) {
 	steps := []struct {

@@ -151,3 +151,9 @@ func formatQuantity(n uint64, units []unit) string {
 	}
 	return strconv.FormatUint(n/best.value, 10) + best.name
 }
+
+// URLs are one or more addresses; one alone may be written without brackets.
+type URLs []string
+
+// String gives them for people, separated by commas.
+func (u URLs) String() string { return strings.Join(u, ", ") }

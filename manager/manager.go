@@ -45,6 +45,9 @@ type Options struct {
 	// NewID makes ids of decisions, migrations, sessions and orders; nil: random ones.
 	NewID   func(prefix string) string
 	Version string
+	// Leads says whether this manager still leads; nil: always. Run ends when it
+	// does not, before it takes another input.
+	Leads func() bool
 }
 
 const (
@@ -70,6 +73,7 @@ type Manager struct {
 	ended  chan struct{}
 	work   *worker
 	facts  facts
+	leads  func() bool
 }
 
 // New reads everything from the store. It does not write and starts nothing.
@@ -77,7 +81,11 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Leads == nil {
+		o.Leads = func() bool { return true }
+	}
 	m := &Manager{
+		leads: o.Leads,
 		clock: o.Clock, log: o.Log, store: o.Store, issuer: o.Issuer,
 		inbox: make(chan func(time.Time), inboxSize),
 		ended: make(chan struct{}),
@@ -108,15 +116,20 @@ func (m *Manager) Run(ctx context.Context) error {
 	wg.Go(func() { m.work.run(wctx, m.post) })
 	m.core.Start(m.clock.Now())
 	for {
+		var next func(now time.Time)
 		select {
 		case <-ctx.Done():
 			m.core.Stop(m.clock.Now())
 			return nil
-		case f := <-m.inbox:
-			f(m.clock.Now())
+		case next = <-m.inbox:
 		case <-ticks:
-			m.core.Tick(m.clock.Now())
+			next = m.core.Tick
 		}
+		// Between two inputs this process may have stood still for any time.
+		if !m.leads() {
+			return fmt.Errorf("this manager leads no more: %w", store.ErrFenced)
+		}
+		next(m.clock.Now())
 		if err := m.core.Fatal(); err != nil {
 			m.core.Stop(m.clock.Now())
 			return err

@@ -13,16 +13,23 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/vireo-kvm/vireo/agent"
+	"github.com/vireo-kvm/vireo/agent/wire/leader"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 	"github.com/vireo-kvm/vireo/agent/wire/v1/agentv1connect"
 )
 
 const (
 	connectTimeout = 5 * time.Second
-	// pingAfter and pingTimeout find a manager that vanished without a word.
+	// pingAfter and pingTimeout find a manager that vanished without a word. Of
+	// several another may lead by then: that has to be found out sooner.
 	pingAfter   = 5 * time.Second
 	pingTimeout = 5 * time.Second
-	maxMessage  = 32 << 20
+
+	connectOneOf = time.Second
+	pingOneOf    = time.Second
+	answerOneOf  = 1500 * time.Millisecond
+	pauseOneOf   = 500 * time.Millisecond
+	maxMessage   = 32 << 20
 
 	// firstPause doubles with each failure up to lastPause; a host is back within
 	// that time after its manager is. Each pause is cut by a random part, so that
@@ -35,7 +42,7 @@ const (
 
 // Options are what a Dialer is made of.
 type Options struct {
-	Manager  string // its URL
+	Managers []string // their URLs; the one that leads is found
 	Identity Identity
 	Clock    agent.Clock
 	// Random returns numbers in [0, 1).
@@ -45,15 +52,20 @@ type Options struct {
 // Dialer opens sessions; its Dial is an agent.Dialer. One goroutine uses it.
 type Dialer struct {
 	o      Options
-	failed int // attempts and short sessions in a row
+	failed int // attempts and short sessions in a row, at every manager
 	opened time.Time
+	next   int    // of the managers, to be tried
+	tried  int    // attempts since all were tried
+	named  string // the leader, in the words of a manager that does not lead
+	silent string // the last that failed without naming anybody
 }
 
 // NewDialer prepares a Dialer.
 func NewDialer(o Options) *Dialer { return &Dialer{o: o} }
 
 // Dial waits as its backoff wants, connects, and says hello. It fails when that
-// attempt does; the next call waits longer.
+// attempt does; the next call tries the next manager, or the one that was named
+// as the leader, and waits longer once all have been tried.
 func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session, error) {
 	if !d.opened.IsZero() && d.o.Clock.Now().Sub(d.opened) >= settled {
 		d.failed = 0
@@ -62,17 +74,53 @@ func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session,
 		return nil, err
 	}
 	d.opened = time.Time{}
-	d.failed++
-	s, err := d.open(ctx, hello)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.o.Manager, err)
+	manager := d.manager()
+	if d.tried++; d.tried >= len(d.o.Managers) {
+		d.tried = 0
+		d.failed++
 	}
-	d.opened = d.o.Clock.Now()
+	s, err := d.open(ctx, manager, hello)
+	if err != nil {
+		named, refused := leader.Of(err)
+		d.turn(manager, named, refused)
+		return nil, fmt.Errorf("%s: %w", manager, err)
+	}
+	d.opened, d.tried, d.silent = d.o.Clock.Now(), 0, ""
+	d.failed = max(d.failed, 1)
 	return s, nil
 }
 
+// manager is the one to try.
+func (d *Dialer) manager() string {
+	if d.named != "" {
+		return d.named
+	}
+	return d.o.Managers[d.next]
+}
+
+// turn chooses the next to try after one has failed, perhaps by naming another.
+func (d *Dialer) turn(failed, named string, refused bool) {
+	if failed == d.o.Managers[d.next] {
+		d.next = (d.next + 1) % len(d.o.Managers)
+	}
+	if !refused {
+		d.silent = failed
+	}
+	d.named = ""
+	// The others name a leader that has died for as long as its lease.
+	if named != failed && named != d.silent {
+		d.named = named
+	}
+}
+
+// several says whether another manager may lead.
+func (d *Dialer) several() bool { return len(d.o.Managers) > 1 }
+
 func (d *Dialer) wait(ctx context.Context) error {
 	pause := pauseAfter(d.failed, d.o.Random())
+	if d.several() {
+		pause = min(pause, pauseOneOf)
+	}
 	if pause == 0 {
 		return ctx.Err()
 	}
@@ -98,20 +146,28 @@ func pauseAfter(failed int, random float64) time.Duration {
 	return pause/2 + time.Duration(random*float64(pause/2))
 }
 
-func (d *Dialer) open(ctx context.Context, hello *agentv1.Hello) (agent.Session, error) {
-	transport := newTransport(&tls.Config{
+func (d *Dialer) open(ctx context.Context, manager string, hello *agentv1.Hello) (agent.Session, error) {
+	answer := 2 * connectTimeout
+	config := &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		RootCAs:      d.o.Identity.CA,
 		Certificates: []tls.Certificate{d.o.Identity.Certificate},
 		Time:         d.o.Clock.Now,
-	})
+	}
+	transport := newTransport(config)
+	if d.several() {
+		answer = answerOneOf
+		transport.DialContext = (&net.Dialer{Timeout: connectOneOf}).DialContext
+		transport.TLSHandshakeTimeout = connectOneOf
+		transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingOneOf, PingTimeout: pingOneOf, WriteByteTimeout: 2 * pingOneOf}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	client := agentv1connect.NewAgentServiceClient(httpClient(transport), d.o.Manager, connect.WithReadMaxBytes(maxMessage))
+	client := agentv1connect.NewAgentServiceClient(httpClient(transport), manager, connect.WithReadMaxBytes(maxMessage))
 	s := &session{stream: client.Session(ctx), cancel: cancel, transport: transport}
 	context.AfterFunc(ctx, s.Close)
 
 	// Until the manager has answered it may hang in a hundred ways.
-	c, stop := d.o.Clock.After(2 * connectTimeout)
+	c, stop := d.o.Clock.After(answer)
 	answered := make(chan struct{})
 	go func() {
 		select {

@@ -97,7 +97,9 @@ func checkHost(ctx context.Context, r *report, cfg configs.Agent, open opener) {
 		return fmt.Sprintf("%s, until %s", id.Host, id.Certificate.Leaf.NotAfter.UTC().Format(time.DateOnly)), nil
 	})
 	if enrolled {
-		r.try(ctx, "manager "+cfg.Manager, func(ctx context.Context) (string, error) { return greet(ctx, cfg.Manager, id) })
+		for _, manager := range cfg.Manager {
+			r.try(ctx, "manager "+manager, func(ctx context.Context) (string, error) { return greet(ctx, manager, id) })
+		}
 	}
 	r.try(ctx, "libvirt "+cfg.Libvirt.URI, func(ctx context.Context) (string, error) {
 		info, err := libvirtHost(ctx, open, cfg.Libvirt.URI)

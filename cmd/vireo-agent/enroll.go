@@ -13,6 +13,7 @@ import (
 	"github.com/vireo-kvm/vireo/agent/dial"
 	"github.com/vireo-kvm/vireo/agent/virt/libvirtd"
 	"github.com/vireo-kvm/vireo/agent/wire/join"
+	"github.com/vireo-kvm/vireo/agent/wire/leader"
 	"github.com/vireo-kvm/vireo/cmd/internal/daemon"
 	"github.com/vireo-kvm/vireo/configs"
 )
@@ -47,9 +48,9 @@ func enroll(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	manager := cfg.Manager
+	managers := cfg.Manager
 	if c.String("manager") != "" {
-		manager = c.String("manager")
+		managers = configs.URLs{c.String("manager")}
 	}
 	machine, err := machineID()
 	if err != nil {
@@ -66,9 +67,15 @@ func enroll(c *cli.Context) error {
 		// A storage or network server has none; the manager learns of one later.
 		fmt.Fprintf(c.App.ErrWriter, "vireo-agent: no libvirt at %s, enrolling without its host UUID: %v\n", cfg.Libvirt.URI, err)
 	}
-	_, err = dial.Enroll(ctx, dial.Enrolment{
-		Manager: manager, Token: token, Host: host, LibvirtUUID: info.UUID, MachineID: machine, Dir: cfg.PKIDir, Now: time.Now,
-	})
+	var manager string
+	for _, manager = range managers { // of several one leads, and only that one lets anybody in
+		_, err = dial.Enroll(ctx, dial.Enrolment{
+			Manager: manager, Token: token, Host: host, LibvirtUUID: info.UUID, MachineID: machine, Dir: cfg.PKIDir, Now: time.Now,
+		})
+		if _, follower := leader.Of(err); !follower && !errors.Is(err, dial.ErrUnreachable) {
+			break
+		}
+	}
 	switch {
 	case errors.Is(err, join.ErrMalformed):
 		return daemon.Usage("--token: %w", err)

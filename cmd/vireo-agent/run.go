@@ -78,7 +78,7 @@ func runAgent(ctx context.Context, cfg configs.Agent, log *slog.Logger) error {
 	}
 	clock, runner := daemon.Clock{}, new(run.Runner)
 	memory := &collect.Memory{Proc: cfg.Roots.Proc}
-	dialer := dial.NewDialer(dial.Options{Manager: cfg.Manager, Identity: id, Clock: clock, Random: rand.Float64})
+	dialer := dial.NewDialer(dial.Options{Managers: cfg.Manager, Identity: id, Clock: clock, Random: rand.Float64})
 	a, err := agent.New(agent.Config{
 		Host: id.Host, MachineID: machine, BootID: boot, Version: version,
 		LibvirtURI: cfg.Libvirt.URI, PeerURI: cfg.Migration.PeerURIOf(id.Host), MigrateURI: cfg.Migration.URIOf(id.Host),
@@ -105,7 +105,7 @@ func runAgent(ctx context.Context, cfg configs.Agent, log *slog.Logger) error {
 	defer all.Wait()
 	all.Go(func() { serveHook(ctx, socket, a.Hooked, log) })
 	all.Go(func() { collect.Run(ctx, clock, log, jobs(cfg, memory, runner, a), a.Collected) })
-	log.Info("the agent runs", "version", version, "host", id.Host, "manager", cfg.Manager, "libvirt", cfg.Libvirt.URI)
+	log.Info("the agent runs", "version", version, "host", id.Host, "manager", cfg.Manager.String(), "libvirt", cfg.Libvirt.URI)
 	if err := daemon.Notify("READY=1"); err != nil {
 		log.Warn("systemd does not hear us", "error", err)
 	}

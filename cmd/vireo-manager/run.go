@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -22,6 +23,7 @@ import (
 	"github.com/vireo-kvm/vireo/manager/pki"
 	"github.com/vireo-kvm/vireo/manager/serve"
 	"github.com/vireo-kvm/vireo/pfa"
+	"github.com/vireo-kvm/vireo/store"
 	"github.com/vireo-kvm/vireo/store/sqlite"
 )
 
@@ -56,25 +58,40 @@ func run(ctx context.Context, cfg configs.Manager, log *slog.Logger) error {
 		return err
 	}
 	defer db.Close()
+	h := &house{cfg: cfg, log: log, ca: ca, own: own, model: model, readings: db}
+	if cfg.Store == configs.StoreEtcd {
+		return h.takeTurns(ctx)
+	}
+	return h.lead(ctx, db, nil)
+}
 
+// house is what a manager has, whether it leads or not.
+type house struct {
+	cfg      configs.Manager
+	log      *slog.Logger
+	ca       *pki.CA
+	own      tls.Certificate
+	model    *pfa.Model
+	readings store.Readings
+	once     sync.Once // systemd is told
+}
+
+// lead runs the manager on a store until ctx ends or something fails. leads may
+// be nil: nobody else does.
+func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) error {
 	m, err := manager.New(ctx, manager.Options{
-		Store: db, Readings: db, Config: cfg, Clock: daemon.Clock{}, Issuer: ca,
-		Scorer: manager.ModelScorer{Model: model}, Log: log, Version: version,
+		Store: s, Readings: h.readings, Config: h.cfg, Clock: daemon.Clock{}, Issuer: h.ca,
+		Scorer: manager.ModelScorer{Model: h.model}, Log: h.log, Version: version, Leads: leads,
 	})
 	if err != nil {
 		return err
 	}
 	server := serve.New(serve.Options{
-		Agents: m, API: m, Metrics: metrics(m, own, ca), Health: m.Health, MetricsToken: metricsToken(cfg.Metrics.TokenFile),
-		Revoked: m.Revoked, TLS: pki.ServerTLS(own, ca.Pool(), m.Revoked, daemon.Clock{}.Now), Now: daemon.Clock{}.Now, Log: log,
+		Agents: m, API: m, Metrics: metrics(true, h.own, h.ca, m.Collector()), Health: m.Health, MetricsToken: metricsToken(h.cfg.Metrics.TokenFile),
+		Revoked: m.Revoked, TLS: pki.ServerTLS(h.own, h.ca.Pool(), m.Revoked, daemon.Clock{}.Now), Now: daemon.Clock{}.Now, Log: h.log, Leads: leads,
 	})
-	https, err := net.Listen("tcp", cfg.Listen)
+	https, socket, err := h.listen()
 	if err != nil {
-		return err
-	}
-	socket, err := listenSocket(cfg.Socket())
-	if err != nil {
-		https.Close()
 		return err
 	}
 
@@ -84,15 +101,34 @@ func run(ctx context.Context, cfg configs.Manager, log *slog.Logger) error {
 	ended := make(chan error, 2)
 	go func() { ended <- m.Run(ctx) }()
 	go func() { ended <- server.Run(ctx, https, socket) }()
-	id := db.Identity()
-	log.Info("the manager runs", "version", version, "listen", https.Addr().String(), "socket", cfg.Socket(),
-		"generation", id.Generation, "term", id.Term, "mode", string(cfg.Mode), "model", model.Name())
-	if err := daemon.Notify("READY=1"); err != nil {
-		log.Warn("systemd does not hear us", "error", err)
-	}
+	id := s.Identity()
+	h.log.Info("the manager runs", "version", version, "listen", https.Addr().String(), "socket", h.cfg.Socket(), "store", h.cfg.Store,
+		"generation", id.Generation, "term", id.Term, "mode", string(h.cfg.Mode), "model", h.model.Name())
+	h.ready()
 	first := <-ended
 	stop()
 	return errors.Join(first, <-ended)
+}
+
+// ready tells systemd, once.
+func (h *house) ready() {
+	h.once.Do(func() {
+		if err := daemon.Notify("READY=1"); err != nil {
+			h.log.Warn("systemd does not hear us", "error", err)
+		}
+	})
+}
+
+// listen opens the port and the socket.
+func (h *house) listen() (https, socket net.Listener, err error) {
+	if https, err = net.Listen("tcp", h.cfg.Listen); err != nil {
+		return nil, nil, err
+	}
+	if socket, err = listenSocket(h.cfg.Socket()); err != nil {
+		https.Close()
+		return nil, nil, err
+	}
+	return https, socket, nil
 }
 
 // listenSocket opens root's socket. The store's lock says that no other manager
@@ -112,18 +148,24 @@ func listenSocket(path string) (net.Listener, error) {
 	return socket, nil
 }
 
-func metrics(m *manager.Manager, own tls.Certificate, ca *pki.CA) http.Handler {
+// metrics is what /metrics shows: what the program itself is, and more.
+func metrics(leading bool, own tls.Certificate, ca *pki.CA, more ...prometheus.Collector) http.Handler {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "vireo_build_info", Help: "Always 1; the label tells the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
+	leads := prometheus.NewGauge(prometheus.GaugeOpts{Name: "vireo_manager_leading", Help: "1 when this manager leads, 0 when it stands by."})
+	if leading {
+		leads.Set(1)
+	}
 	until := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "vireo_certificate_not_after_timestamp_seconds", Help: "When a certificate of the manager ends.",
 	}, []string{"certificate"})
 	until.WithLabelValues("manager").Set(float64(own.Leaf.NotAfter.Unix()))
 	until.WithLabelValues("ca").Set(float64(ca.NotAfter().Unix()))
 	r := prometheus.NewRegistry()
-	r.MustRegister(build, until, m.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(build, leads, until, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(more...)
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 

@@ -182,7 +182,7 @@ func TestManager(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := dial.NewDialer(dial.Options{Manager: s.url, Identity: id, Clock: daemon.Clock{}, Random: func() float64 { return 0 }})
+	d := dial.NewDialer(dial.Options{Managers: []string{s.url}, Identity: id, Clock: daemon.Clock{}, Random: func() float64 { return 0 }})
 	session, err := d.Dial(t.Context(), &agentv1.Hello{Identity: &agentv1.Identity{Host: "h1", MachineId: "machine-h1"}, BootId: "b", Protocol: 1})
 	if err != nil {
 		t.Fatal(err)

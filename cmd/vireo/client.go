@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,9 @@ func (p *program) configured() (managerv1connect.ManagerServiceClient, string, e
 	if err == nil {
 		return client, where, nil
 	}
+	if errors.Is(err, errNobodyLeads) {
+		return nil, "", exitError{apierr.ExitUnreachable, fmt.Sprintf("cannot reach a manager that leads at %s: %v\n%s", where, err, howToSet)}
+	}
 	// Without keys nothing can be asked; but where nobody listens, keys are not
 	// the first thing to look for.
 	if dialErr := tryDial(cfg); dialErr != nil {
@@ -51,7 +55,7 @@ const howToSet = "Set VIREO_MANAGER=https://HOST:7443, or manager in cli.toml (V
 
 // tryDial says whether anybody listens where the manager should be.
 func tryDial(cfg configs.CLI) error {
-	u, err := url.Parse(cfg.Manager)
+	u, err := url.Parse(cfg.Manager[0])
 	if err != nil {
 		return err
 	}
@@ -79,9 +83,9 @@ func (p *program) configuration() (cfg configs.CLI, where string, err error) {
 	}
 	switch manager := p.getenv("VIREO_MANAGER"); {
 	case manager != "":
-		cfg.Manager, source = manager, "VIREO_MANAGER"
-	case p.root && cfg.Manager == configs.DefaultCLI().Manager && isSocket(p.socket):
-		cfg.Manager, source = "unix://"+p.socket, "the manager's socket on this machine"
+		cfg.Manager, source = strings.Split(manager, ","), "VIREO_MANAGER"
+	case p.root && slices.Equal(cfg.Manager, configs.DefaultCLI().Manager) && isSocket(p.socket):
+		cfg.Manager, source = configs.URLs{"unix://" + p.socket}, "the manager's socket on this machine"
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, "", fmt.Errorf("%s: %w", source, err)
@@ -117,14 +121,22 @@ func isSocket(path string) bool {
 	return err == nil && info.Mode().Type() == fs.ModeSocket
 }
 
+// newClient speaks with the manager, of several with the one that leads.
 func newClient(cfg configs.CLI) (managerv1connect.ManagerServiceClient, error) {
-	u, err := url.Parse(cfg.Manager)
+	if len(cfg.Manager) == 1 {
+		return clientOf(cfg, cfg.Manager[0])
+	}
+	return leading(cfg)
+}
+
+func clientOf(cfg configs.CLI, manager string) (managerv1connect.ManagerServiceClient, error) {
+	u, err := url.Parse(manager)
 	if err != nil {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: time.Duration(cfg.Timeout)}
 	transport := &http.Transport{DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: time.Duration(cfg.Timeout)}
-	base := strings.TrimSuffix(cfg.Manager, "/")
+	base := strings.TrimSuffix(manager, "/")
 	if u.Scheme == "unix" {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", u.Path)

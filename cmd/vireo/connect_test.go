@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -15,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
+	"github.com/vireo-kvm/vireo/agent/wire/leader"
 	"github.com/vireo-kvm/vireo/configs"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
 	"github.com/vireo-kvm/vireo/manager/pki"
@@ -219,4 +223,33 @@ func TestDefaultKeysAreThoseOfInit(t *testing.T) {
 			t.Errorf("the default is %s, init makes %s in %s", path.got, path.want, configs.DefaultManager().PKIDir)
 		}
 	}
+}
+
+// Of several managers the one that leads is asked, whoever is asked first.
+func TestSeveralManagers(t *testing.T) {
+	dir, ca, own := secured(t, "https://unset")
+	start := func(handler http.Handler) string {
+		server := httptest.NewUnstartedServer(handler)
+		server.TLS = pki.ServerTLS(own, ca.Pool(), func(*x509.Certificate) bool { return false }, time.Now)
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	_, handler := managerv1connect.NewManagerServiceHandler(fleet())
+	leads := start(handler)
+	follower := func(named string) string {
+		return start(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			err := connect.NewError(connect.CodeUnavailable, errors.New("this manager does not lead"))
+			err.Meta().Set(leader.Header, named)
+			_ = connect.NewErrorWriter().Write(w, req, err)
+		}))
+	}
+	env := func(managers ...string) map[string]string {
+		return map[string]string{"VIREO_CONFIG": filepath.Join(dir, "cli.toml"), "VIREO_MANAGER": strings.Join(managers, ",")}
+	}
+	configuredRunner(t, env(follower(leads), "https://127.0.0.1:1")).do(t.Context(), "hosts").expect(t, 0, "h1")
+	configuredRunner(t, env("https://127.0.0.1:1", follower(""), leads)).do(t.Context(), "hosts").expect(t, 0, "h1")
+	configuredRunner(t, env("https://127.0.0.1:1", "https://127.0.0.1:2")).do(t.Context(), "hosts").
+		expect(t, 3, "no manager leads", "https://127.0.0.1:1", "https://127.0.0.1:2", "Set VIREO_MANAGER=")
 }

@@ -37,18 +37,13 @@ var ErrExists = errors.New("there is a CA already")
 // Init makes the CA, the manager's certificate for names, and an admin's
 // certificate in dir, which is made when it is missing (0750). Keys are 0600. A
 // directory that has a CA is left as it is, with ErrExists; one in which an Init
-// was cut short is completed.
+// was cut short is completed. One that has the CA's certificate and key alone, as
+// another manager of the fleet has them, gets certificates of that CA.
 func Init(dir string, names []string, admin string, now time.Time) (*CA, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}
-	// The CA's certificate is written last: it says that all is there.
-	if _, err := os.Stat(filepath.Join(dir, CACertFile)); err == nil {
-		return nil, fmt.Errorf("%w: %s", ErrExists, filepath.Join(dir, CACertFile))
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	ca, err := NewCA(now)
+	ca, err := caFor(dir, now)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +69,28 @@ func Init(dir string, names []string, admin string, now time.Time) (*CA, error) 
 		return nil, err
 	}
 	return ca, WriteFile(filepath.Join(dir, CACertFile), ca.CertPEM(), 0o644)
+}
+
+// caFor is the CA that was brought here from another manager, or a new one.
+func caFor(dir string, now time.Time) (*CA, error) {
+	cert, err := os.ReadFile(filepath.Join(dir, CACertFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		// The CA's certificate is written last: without it nothing is complete.
+		return NewCA(now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	key, err := os.ReadFile(filepath.Join(dir, CAKeyFile))
+	_, own := os.Stat(filepath.Join(dir, ManagerCertFile))
+	if err != nil || !errors.Is(own, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrExists, filepath.Join(dir, CACertFile))
+	}
+	ca, err := ParseCA(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return ca, nil
 }
 
 // Load reads the CA and the manager's certificate from dir.

@@ -13,7 +13,8 @@ import (
 // through who may call the procedure, and turns what comes back into what is
 // sent. Here is the only place where access is decided.
 type guard struct {
-	log *slog.Logger
+	log   *slog.Logger
+	leads func() bool
 }
 
 func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
@@ -25,6 +26,9 @@ func (g guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		res, err := next(ctx, req)
 		if err != nil {
 			return nil, g.answer(ctx, procedure, err)
+		}
+		if !g.leads() {
+			return nil, notLeading("")
 		}
 		return res, nil
 	}

@@ -31,7 +31,7 @@ const (
 	stopTimeout = 5 * time.Second
 )
 
-// Options are what a Server is made of. All but MetricsToken are needed.
+// Options are what a Server is made of. All but MetricsToken and Leads are needed.
 type Options struct {
 	Agents  Agents
 	API     managerv1connect.ManagerServiceHandler
@@ -44,9 +44,13 @@ type Options struct {
 	MetricsToken func() ([]byte, error)
 	// Revoked says whether a certificate that was verified is no longer valid.
 	Revoked func(cert *x509.Certificate) bool
-	TLS     *tls.Config // pki.ServerTLS
-	Now     func() time.Time
-	Log     *slog.Logger
+	// Leads says whether this manager still leads; nil: always. It is asked just
+	// before anything is said, because a process that was stopped for a while
+	// does not know.
+	Leads func() bool
+	TLS   *tls.Config // pki.ServerTLS
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 // Server is the manager's door.
@@ -58,9 +62,12 @@ type Server struct {
 
 // New prepares a server; Run opens it.
 func New(o Options) *Server {
-	s := &Server{o: o, agents: &agentHandler{agents: o.Agents, now: o.Now, enrolling: make(chan struct{}, enrolAtOnce)}}
+	if o.Leads == nil {
+		o.Leads = func() bool { return true }
+	}
+	s := &Server{o: o, agents: &agentHandler{agents: o.Agents, now: o.Now, leads: o.Leads, enrolling: make(chan struct{}, enrolAtOnce)}}
 	options := []connect.HandlerOption{
-		connect.WithInterceptors(guard{log: o.Log}),
+		connect.WithInterceptors(guard{log: o.Log, leads: o.Leads}),
 		connect.WithReadMaxBytes(maxMessage),
 		connect.WithRecover(func(ctx context.Context, spec connect.Spec, _ http.Header, p any) error {
 			return fmt.Errorf("panic in %s: %v", spec.Procedure, p)

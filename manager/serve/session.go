@@ -32,12 +32,15 @@ const (
 var (
 	errQueueFull = errors.New("the agent does not read what it is sent")
 	errStopping  = errors.New("the manager stops")
+	// What was queued before the lead was lost is nobody's word any more.
+	errNotLeading = errors.New("this manager does not lead any more")
 )
 
 // agentHandler is the generated service on top of Agents.
 type agentHandler struct {
 	agents    Agents
 	now       func() time.Time
+	leads     func() bool
 	enrolling chan struct{} // holds one for each call under way
 
 	mu       sync.Mutex
@@ -82,7 +85,7 @@ func (h *agentHandler) Session(ctx context.Context, stream *connect.BidiStream[a
 		return fmt.Errorf("session of %s: %w", peer.Host, err)
 	}
 
-	l := &link{queue: make(chan *agentv1.ManagerMessage, queueLen), over: make(chan struct{}), control: control, now: h.now}
+	l := &link{queue: make(chan *agentv1.ManagerMessage, queueLen), over: make(chan struct{}), control: control, now: h.now, leads: h.leads}
 	if !h.add(l) {
 		return apierr.New(apierr.Unavailable, "session of %s: %w", peer.Host, errStopping)
 	}
@@ -164,6 +167,7 @@ type link struct {
 	queue   chan *agentv1.ManagerMessage
 	control *http.ResponseController
 	now     func() time.Time
+	leads   func() bool
 
 	once   sync.Once
 	over   chan struct{} // closed once reason is set
@@ -197,7 +201,13 @@ func (l *link) Close(reason error) {
 
 // write sends what is queued until the link is over and the queue empty, or
 // sending fails.
-func (l *link) write(send func(*agentv1.ManagerMessage) error) {
+func (l *link) write(say func(*agentv1.ManagerMessage) error) {
+	send := func(msg *agentv1.ManagerMessage) error {
+		if !l.leads() {
+			return errNotLeading
+		}
+		return say(msg)
+	}
 	for {
 		select {
 		case msg := <-l.queue:

@@ -28,7 +28,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	db.own = true
+	db.OwnConnection()
 	return db, nil
 }
 

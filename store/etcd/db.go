@@ -193,6 +193,9 @@ func (db *DB) leading() error {
 	return nil
 }
 
+// OwnConnection makes Close end the client's connection too.
+func (db *DB) OwnConnection() { db.own = true }
+
 // Leads says whether the lease stands at this moment. Nothing may be answered
 // when it does not.
 func (db *DB) Leads() bool { return !db.closing() && !isClosed(db.lost) && db.keep.stands() }

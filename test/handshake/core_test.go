@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +163,7 @@ type house struct {
 	url    string
 	socket string
 	own    tls.Certificate
+	lead   atomic.Bool
 	stop   func()
 }
 
@@ -181,6 +183,7 @@ func newHouse(t testing.TB) *house {
 	}
 	h := &house{t: t, own: own, core: &core{ca: ca, tokens: map[string]token{}, revoked: map[string]bool{},
 		sessions: make(chan *conversation, 100)}}
+	h.lead.Store(true)
 	h.socket = filepath.Join(t.TempDir(), "manager.sock")
 	h.open("127.0.0.1:0")
 	t.Cleanup(func() { h.stop() })
@@ -208,6 +211,7 @@ func (h *house) open(address string) {
 		TLS:          pki.ServerTLS(h.own, h.ca.Pool(), h.isRevoked, time.Now),
 		Now:          time.Now,
 		Log:          slog.New(slog.DiscardHandler),
+		Leads:        h.lead.Load,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -240,7 +244,7 @@ func (h *house) enrolled(host string) dial.Identity {
 }
 
 func (h *house) dialer(id dial.Identity) *dial.Dialer {
-	return dial.NewDialer(dial.Options{Manager: h.url, Identity: id, Clock: clock{},
+	return dial.NewDialer(dial.Options{Managers: []string{h.url}, Identity: id, Clock: clock{},
 		Random: func() float64 { return 0 }})
 }
 

@@ -110,7 +110,7 @@ func TestSessionNeedsAnAgentsCertificate(t *testing.T) {
 func TestAgentChecksTheManager(t *testing.T) {
 	h, other := newHouse(t), newHouse(t)
 	id := h.enrolled("h1")
-	d := dial.NewDialer(dial.Options{Manager: other.url, Identity: id, Clock: clock{}, Random: func() float64 { return 0 }})
+	d := dial.NewDialer(dial.Options{Managers: []string{other.url}, Identity: id, Clock: clock{}, Random: func() float64 { return 0 }})
 	if _, err := d.Dial(t.Context(), hello("h1")); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a manager of another CA: %v", err)
 	}

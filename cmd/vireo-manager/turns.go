@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+
+	"github.com/vireo-kvm/vireo/cmd/internal/daemon"
+	"github.com/vireo-kvm/vireo/configs"
+	"github.com/vireo-kvm/vireo/manager/pki"
+	"github.com/vireo-kvm/vireo/manager/serve"
+	"github.com/vireo-kvm/vireo/store/etcd"
+)
+
+// takeTurns is one of several managers: it stands by until it is elected, leads
+// until it loses the lead, and stands by again.
+func (h *house) takeTurns(ctx context.Context) error {
+	o, err := etcdOptions(h.cfg)
+	if err != nil {
+		return err
+	}
+	o.Log = h.log
+	for {
+		db, err := h.standBy(ctx, o)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil // it was told to stop
+			}
+			return err
+		}
+		err = h.leadWhile(ctx, db)
+		led := db.Leads()
+		if cerr := db.Close(); cerr != nil {
+			h.log.Warn("leaving etcd", "err", cerr)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case led: // the lead was not the matter
+			return err
+		}
+		h.log.Warn("the lead is lost; this manager stands by", "term", db.Identity().Term, "err", err)
+	}
+}
+
+// leadWhile leads until the lead is lost.
+func (h *house) leadWhile(ctx context.Context, db *etcd.DB) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-db.Lost():
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	return h.lead(ctx, db, db.Leads)
+}
+
+// standBy answers who leads, and returns once this manager does.
+func (h *house) standBy(ctx context.Context, o etcd.Options) (*etcd.DB, error) {
+	var url atomic.Pointer[string]
+	nobody := ""
+	url.Store(&nobody)
+	server := serve.NewStandby(serve.Options{
+		Metrics: metrics(false, h.own, h.ca), Health: func(context.Context) error { return nil },
+		MetricsToken: metricsToken(h.cfg.Metrics.TokenFile), Revoked: func(*x509.Certificate) bool { return false },
+		TLS: pki.ServerTLS(h.own, h.ca.Pool(), func(*x509.Certificate) bool { return false }, daemon.Clock{}.Now),
+		Now: daemon.Clock{}.Now, Log: h.log,
+	}, func() string { return *url.Load() })
+	https, socket, err := h.listen()
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	served := make(chan error, 1)
+	go func() {
+		defer stop()
+		served <- server.Run(ctx, https, socket)
+	}()
+	h.log.Info("this manager stands by", "listen", https.Addr().String(), "etcd", o.Endpoints, "as", o.Address)
+	h.ready()
+
+	db, err := elect(ctx, o, func(l etcd.Leader) {
+		address := l.Address
+		if address == o.Address {
+			address = "" // it was us, in an earlier term
+		}
+		url.Store(&address)
+		h.log.Info("leader", "url", l.Address, "generation", l.Generation, "term", l.Term)
+	})
+	stop()
+	if serr := <-served; serr != nil {
+		err = errors.Join(serr, err)
+	}
+	if err != nil && db != nil {
+		err = errors.Join(err, db.Close())
+		db = nil
+	}
+	return db, err
+}
+
+// elect connects, tells who leads, and returns the store once this manager does.
+// The store takes the connection along when it is closed.
+func elect(ctx context.Context, o etcd.Options, told func(etcd.Leader)) (*etcd.DB, error) {
+	c, err := etcd.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	wctx, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.Watch(wctx, told)
+	}()
+	db, err := c.Campaign(ctx)
+	stop()
+	<-watched
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	db.OwnConnection()
+	return db, nil
+}
+
+// etcdOptions are those that the configuration asks for.
+func etcdOptions(cfg configs.Manager) (etcd.Options, error) {
+	o := etcd.Options{Endpoints: cfg.Etcd.Endpoints, Prefix: cfg.Etcd.Prefix, Address: cfg.Advertise, Memory: cfg.EtcdMemory()}
+	if o.Address == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return o, err
+		}
+		_, port, err := net.SplitHostPort(cfg.Listen)
+		if err != nil {
+			return o, err
+		}
+		o.Address = "https://" + net.JoinHostPort(host, port)
+	}
+	if cfg.Etcd.CA == "" {
+		return o, nil
+	}
+	text, err := os.ReadFile(cfg.Etcd.CA)
+	if err != nil {
+		return o, fmt.Errorf("etcd.ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return o, fmt.Errorf("etcd.ca: %s holds no certificate", cfg.Etcd.CA)
+	}
+	o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	if cfg.Etcd.Cert != "" {
+		own, err := tls.LoadX509KeyPair(cfg.Etcd.Cert, cfg.Etcd.Key)
+		if err != nil {
+			return o, fmt.Errorf("etcd.cert and etcd.key: %w", err)
+		}
+		o.TLS.Certificates = []tls.Certificate{own}
+	}
+	return o, nil
+}
