@@ -48,6 +48,8 @@ type fakeHost struct {
 	loseFinish    bool   // libvirt's Finish is lost: the source runs on, the copy stays
 	bridges       []string
 
+	generation, term uint64 // the highest that its agent has seen, besides this manager's
+
 	owes    []string // autostarts that were refused after the boot
 	answers []*agentv1.PermissionAnswer
 }
@@ -59,7 +61,7 @@ type fakeDomain struct {
 	memory                uint64
 	planted               bool // a test makes it run twice
 
-	epoch                                    uint64
+	generation, epoch                        uint64
 	phase                                    agentv1.ClaimPhase
 	attempt                                  string
 	state                                    agentv1.AttemptState
@@ -90,7 +92,7 @@ func (h *fakeHost) connect() {
 	h.w.do(func() {
 		h.session = h.w.core.Connect(h.w.now, peer(h.name), &agentv1.Hello{
 			Identity: &agentv1.Identity{Host: h.name, LibvirtHostUuid: "uuid-" + h.name, MachineId: "machine-" + h.name},
-			BootId:   h.boot, Protocol: 1, AgentVersion: "test",
+			BootId:   h.boot, Protocol: 1, AgentVersion: "test", Generation: max(h.generation, 1), Term: h.term,
 		}, h)
 	})
 }
@@ -248,13 +250,13 @@ func (h *fakeHost) obey(o *agentv1.Order) {
 	kind := ""
 	refuse := func(text string) { outcome, why = agentv1.Outcome_OUTCOME_REFUSED, text }
 	mine := d != nil && d.attempt == o.GetAttempt()
-	if o.GetBootId() != h.boot || o.GetSession() != h.id || d != nil && o.GetEpoch() < d.epoch {
+	if o.GetBootId() != h.boot || o.GetSession() != h.id || d != nil && o.GetGeneration() == d.generation && o.GetEpoch() < d.epoch {
 		refuse("an old order")
 		h.answer(o, "old", outcome, why)
 		return
 	}
 	if d != nil {
-		d.epoch = o.GetEpoch()
+		d.generation, d.epoch = o.GetGeneration(), o.GetEpoch()
 	}
 	switch b := o.GetBody().(type) {
 	case *agentv1.Order_TakeNothing:
@@ -278,7 +280,7 @@ func (h *fakeHost) obey(o *agentv1.Order) {
 		case h.refusePrepare != "":
 			refuse(h.refusePrepare)
 		case !mine:
-			*d = fakeDomain{name: b.Prepare.GetDomain().GetName(), memory: b.Prepare.GetDomain().GetMemoryKib(), epoch: d.epoch, persistent: d.persistent, autostart: d.autostart,
+			*d = fakeDomain{name: b.Prepare.GetDomain().GetName(), memory: b.Prepare.GetDomain().GetMemoryKib(), generation: d.generation, epoch: d.epoch, persistent: d.persistent, autostart: d.autostart,
 				attempt: o.GetAttempt(), role: agentv1.Role_ROLE_TARGET, state: agentv1.AttemptState_ATTEMPT_STATE_PREPARED, phase: agentv1.ClaimPhase_CLAIM_PHASE_TRANSFERRING}
 		}
 	case *agentv1.Order_Move:

@@ -14,6 +14,7 @@ type book struct {
 	domains map[domainAt]*store.Domain // nil: forget it
 	full    bool                       // the store's disk
 	epoch   uint64                     // the last that was given out
+	began   bool                       // a new generation, on an agent's word
 	dropped uint64                     // readings that were not sound
 
 	tries  map[string]*tried            // by domain

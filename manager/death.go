@@ -27,6 +27,7 @@ func (c *Core) declareDead(now time.Time, name, who, reason string) ([]store.Cla
 	case h.dead():
 		return nil, nil
 	}
+	recovering := c.recovering()
 	if err := c.notInRecovery(); err != nil {
 		// The dead one may be whom the recovery waits for; its claims are then
 		// released when the others have spoken.
@@ -97,7 +98,9 @@ func (c *Core) declareDead(now time.Time, name, who, reason string) ([]store.Cla
 		c.see(m, now)
 		c.conduct(m, now)
 	}
-	c.recovered(now)
+	if recovering {
+		c.recovered(now)
+	}
 	for _, o := range c.sortedHosts() {
 		c.reconcileClaims(o, now)
 	}

@@ -16,6 +16,9 @@ func (c *Core) report(now time.Time, s *Session, r *agentv1.Report) {
 		return // of another conversation, or overtaken
 	}
 	s.seq = r.GetSeq()
+	if d := c.future(r.GetDomains()); d != nil && !c.fromTheFuture(h, d, now) {
+		return
+	}
 	h.libvirtd, h.libvirtdErr = r.GetLibvirtd(), r.GetLibvirtdError()
 	h.takes = r.GetTakesNothing()
 	h.hookProblem, h.owes = r.GetHookProblem(), nil
@@ -70,6 +73,10 @@ func (c *Core) sighting(now time.Time, s *Session, g *agentv1.Sighting) {
 	}
 	s.seq = g.GetSeq()
 	d := g.GetDomain()
+	if c.future([]*agentv1.Domain{d}) != nil {
+		c.ask(h) // the report says it all
+		return
+	}
 	asked := max(g.GetAsked(), h.word0(d.GetUuid()))
 	h.seen[d.GetUuid()] = &sight{Domain: d, asked: asked, at: now}
 	if !h.alive() {

@@ -333,6 +333,7 @@ func (m *Manager) GetStatus(ctx context.Context, _ *connect.Request[managerv1.Ge
 				res.HostsConnected++
 			}
 		}
+		res.Recovery = c.unheard()
 		res.Domains, res.MigrationsOpen = uint32(len(c.claims)), uint32(len(c.moves))
 		for _, d := range c.decisions {
 			if d.Status == store.Waiting || d.Status == store.HeldBack {

@@ -69,6 +69,7 @@ func (c *Core) presentHost(h *host, claimed map[string]uint64) *managerv1.Host {
 		Name: h.Name, State: string(h.shown()), StateReason: h.StateReason, StateSince: at(h.StateSince), Connected: h.session != nil,
 		LastReport: at(h.LastReport), Libvirtd: h.libvirtd, Risk: presentScore(h.Risk), MemoryKib: h.Facts.MemoryKiB,
 		MemoryClaimedKib: claimed[h.Name], Cpus: h.Facts.CPUs, HookMode: h.Facts.HookMode, AgentVersion: h.Facts.AgentVersion, BootId: h.BootID,
+		PreferredTarget: h.PreferredTarget, Dead: at(h.Dead), Heard: h.Heard >= c.id.Generation, HookProven: h.Facts.HookProven, HookProblem: h.hookProblem,
 		Components: presentComponents(h.risk.now.Components), LibvirtVersion: h.Facts.LibvirtVersion, QemuVersion: h.Facts.QEMUVersion,
 	}
 	if !h.Revoked.IsZero() {

@@ -1,10 +1,14 @@
 package manager
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	"github.com/vireo-kvm/vireo/store"
 )
@@ -58,9 +62,75 @@ func (c *Core) recovered(now time.Time) {
 	c.event(now, store.Event{Kind: "recovery.ended", Severity: store.Warning,
 		Text: fmt.Sprintf("every host has been heard in generation %d: claims are made to agree with what runs", c.id.Generation)})
 	c.log.Warn("recovery ended", "generation", c.id.Generation)
+	c.rebuild(now)
 	for _, h := range c.sortedHosts() {
 		c.reconcileClaims(h, now)
 	}
+}
+
+// knowsMore begins a new generation, because an agent knows what this store does
+// not: the store was put back to an earlier state behind the manager's back. It
+// does so once; a second time another manager is at work with the same agents,
+// and two that outbid each other would obey nobody. False when nothing was begun.
+func (c *Core) knowsMore(h *host, why string, seen uint64, now time.Time) bool {
+	if c.book.began || c.fatal != nil {
+		return false
+	}
+	id, err := c.st.NewGeneration(context.Background(), max(seen, c.id.Generation))
+	switch {
+	case errors.Is(err, store.ErrFenced):
+		c.fatal = fmt.Errorf("%s: %w", why, err)
+		return false
+	case err != nil:
+		c.log.Error("no new generation", "host", h.Name, "reason", why, "err", err)
+		return false
+	}
+	c.book.began = true
+	text := fmt.Sprintf("%s's agent knows more than the store (%s): generation %d begins, and nothing is granted, moved or released before every host has reported",
+		h.Name, why, id.Generation)
+	c.event(now, store.Event{Kind: "recovery.began", Severity: store.Alarm, Host: h.Name, Text: text})
+	c.log.Error("the store is older than what was promised", "host", h.Name, "generation", id.Generation, "reason", why)
+	c.id = id
+	c.book.epoch += store.EpochLeap
+	for _, o := range c.sortedHosts() { // orders of the old generation are void
+		if o.session != nil {
+			c.forgetOrders(o.session)
+		}
+	}
+	for _, o := range c.sortedHosts() {
+		if o.alive() {
+			c.ask(o)
+		}
+	}
+	return true
+}
+
+// fromTheFuture takes a report with an epoch that this store has never given
+// out: a new generation, or the end of the conversation with somebody whose word
+// cannot be judged.
+func (c *Core) fromTheFuture(h *host, d *agentv1.Domain, now time.Time) bool {
+	why := fmt.Sprintf("it knows epoch %d of %s, the store has given out %d", d.GetEpoch(), cmp.Or(d.GetName(), d.GetUuid()), c.book.epoch)
+	if c.knowsMore(h, why, c.id.Generation, now) && d.GetEpoch() <= c.book.epoch {
+		return true
+	}
+	if c.fatal == nil {
+		c.log.Error("a report from the future", "host", h.Name, "reason", why)
+		c.event(now, store.Event{Kind: "session.refused", Severity: store.Alarm, Host: h.Name, Who: "agent " + h.Name, Text: why})
+		c.hangUp(h, why)
+		c.silence(h, why, now)
+	}
+	return false
+}
+
+// future is the first domain of a report with an epoch that this store has never
+// given out.
+func (c *Core) future(ds []*agentv1.Domain) *agentv1.Domain {
+	for _, d := range ds {
+		if d.GetEpoch() > c.book.epoch {
+			return d
+		}
+	}
+	return nil
 }
 
 // excuse lets a recovery go on without a host's report, on a person's word.

@@ -86,9 +86,6 @@ func (c *Core) admit(peer pki.Peer, hello *agentv1.Hello, now time.Time) (*host,
 		return nil, fmt.Sprintf("protocol %d, this manager speaks %d", hello.GetProtocol(), protocol)
 	case hello.GetBootId() == "":
 		return nil, "no boot id"
-	case hello.GetGeneration() > c.id.Generation, hello.GetGeneration() == c.id.Generation && hello.GetTerm() > c.id.Term:
-		return nil, fmt.Sprintf("this agent has seen generation %d, term %d, this manager is at %d, %d: its store is older than what was promised, or another manager runs",
-			hello.GetGeneration(), hello.GetTerm(), c.id.Generation, c.id.Term)
 	}
 	mismatch := ""
 	switch {
@@ -110,6 +107,12 @@ func (c *Core) admit(peer pki.Peer, hello *agentv1.Hello, now time.Time) (*host,
 		c.hangUp(h, mismatch)
 		c.silence(h, mismatch, now)
 		return nil, mismatch
+	}
+	if hello.GetGeneration() > c.id.Generation || hello.GetGeneration() == c.id.Generation && hello.GetTerm() > c.id.Term {
+		why := fmt.Sprintf("its agent has seen generation %d, term %d, this manager is at %d, %d", hello.GetGeneration(), hello.GetTerm(), c.id.Generation, c.id.Term)
+		if !c.knowsMore(h, why, hello.GetGeneration(), now) {
+			return nil, why + ": its store is older than what was promised, or another manager runs"
+		}
 	}
 	if h.LibvirtUUID == "" {
 		h.LibvirtUUID = id.GetLibvirtHostUuid()

@@ -29,6 +29,10 @@ var (
 	ErrLocked = errors.New("in use by another manager")
 	// ErrForeign: this is not the store that the manager worked with before.
 	ErrForeign = errors.New("another store")
+	// ErrCopy: the store is a copy of another one, or was moved. Whether managers
+	// and agents work with the original cannot be known: it needs a restore, which
+	// begins a new generation.
+	ErrCopy = errors.New("a copy, or moved")
 	// ErrCorrupt: the store's own check found damage, or met it while reading.
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrClosed: this manager has closed the store.

@@ -50,6 +50,10 @@ func TestCommandLine(t *testing.T) {
 		"operator: no name": {[]string{"operator", "--config", s.config}, 2, []string{"give one name"}},
 		"operator: role":    {[]string{"operator", "--config", s.config, "--role", "root", "alice"}, 2, []string{"root", "viewer"}},
 		"operator: name":    {[]string{"operator", "--config", s.config, "a/b"}, 2, []string{"a/b"}},
+		"backup: no file":   {[]string{"backup", "--config", s.config}, 2, []string{"give one file"}},
+		"backup: no store":  {[]string{"backup", "--config", s.config, filepath.Join(t.TempDir(), "b")}, 1, []string{"vireo.db", "no such file"}},
+		"restore: nothing":  {[]string{"restore", "--config", s.config, "/nonexistent/b"}, 2, []string{"/nonexistent/b"}},
+		"restore: no store": {[]string{"restore", "--config", s.config, bad}, 2, []string{bad, "damaged"}},
 		"defaults":          {[]string{"config", "default"}, 0, []string{"listen = "}},
 	} {
 		t.Run(name, func(t *testing.T) {

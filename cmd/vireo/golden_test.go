@@ -129,3 +129,10 @@ func TestUnscoredIsNoZero(t *testing.T) {
 		}
 	}
 }
+
+// TestRecoveryIsShown: who waits for a restored store learns what it waits for.
+func TestRecoveryIsShown(t *testing.T) {
+	f := fleet()
+	f.hosts[1].Heard = false
+	newRunner(t, f).do(t.Context(), "hosts").expect(t, 0, "before h2 has reported, or was excused (vireo hosts excuse)")
+}

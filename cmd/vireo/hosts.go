@@ -34,6 +34,7 @@ func (p *program) hostsCommand() *cli.Command {
 func (p *program) printHosts(hosts []*managerv1.Host) error {
 	t := p.table("HOST", "STATE", "FOR", ">RISK 30D", ">MEMORY CLAIMED", ">OF", ">RUNNING", "REPORT", "HOOK", "WHY")
 	enforcing := 0
+	var unheard []string
 	for _, h := range hosts {
 		report := cell{p.ago(h.LastReport) + " ago", plain}
 		switch {
@@ -44,6 +45,9 @@ func (p *program) printHosts(hosts []*managerv1.Host) error {
 		case !h.Libvirtd:
 			report = cell{"no libvirtd", red}
 		}
+		if !h.Heard && h.Dead == nil {
+			unheard = append(unheard, h.Name)
+		}
 		if h.HookMode == "enforce" {
 			enforcing++
 		}
@@ -52,6 +56,9 @@ func (p *program) printHosts(hosts []*managerv1.Host) error {
 	}
 	if err := t.print(p.out, "no host is enrolled: vireo agents token --host NAME"); err != nil {
 		return err
+	}
+	if len(unheard) > 0 {
+		p.notef("The store was restored: nothing is granted, moved or released before %s reported, or was excused (vireo hosts excuse).\n", list(unheard)+map[bool]string{true: " has", false: " have"}[len(unheard) == 1])
 	}
 	if len(hosts) > 0 && enforcing < len(hosts) {
 		p.notef("Claims protect a guest among hosts whose hook enforces them: %d of %d.\n", enforcing, len(hosts))

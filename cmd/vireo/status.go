@@ -23,6 +23,9 @@ func (p *program) statusCommand() *cli.Command {
 			p.printf("manager     %s, version %s, up %s\n", p.where, s.Version, p.ago(s.Started))
 			p.printf("mode        %s, %s\n", state(s.Mode), automation(s.Automation, s.AutomationReason))
 			p.printf("generation  %d, term %d\n", s.Generation, s.Term)
+			if len(s.Recovery) > 0 {
+				p.printf("recovery    %s\n", cell{"waits for " + list(s.Recovery) + ": nothing is granted, moved or released before (vireo hosts excuse)", red})
+			}
 			p.printf("model       %s\n", s.Model)
 			p.printf("hosts       %d of %d connected\n", s.HostsConnected, s.Hosts)
 			p.printf("guests      %d, %d on the move\n", s.Domains, s.MigrationsOpen)

@@ -44,7 +44,8 @@ var (
 // Open opens the store at path, creating it when there is no file, checks it,
 // brings its schema up to date and raises its term. It fails with ErrLocked when
 // another manager has it open, ErrCorrupt when it is damaged, ErrNewer when a
-// newer version has written it and ErrFull when the term cannot be written.
+// newer version has written it, ErrCopy when it is not the file that was opened
+// last and ErrFull when the term cannot be written.
 func Open(ctx context.Context, path string) (*DB, error) {
 	db, err := open(ctx, path)
 	if err != nil {
@@ -136,8 +137,19 @@ func (db *DB) connect(ctx context.Context, n int, more url.Values) ([]*session, 
 // begin raises the term and says who is here.
 func (db *DB) begin(s *session) error {
 	id := store.Identity{Instance: newInstance()}
-	err := s.transaction(func() error {
-		if _, err := s.exec("UPDATE meta SET term = term + 1, instance = ?", id.Instance); err != nil {
+	here, err := homeOf(db.path)
+	if err != nil {
+		return err
+	}
+	err = s.transaction(func() error {
+		var home string
+		if err := s.row("SELECT home FROM meta", nil, &home); err != nil {
+			return err
+		}
+		if home != "" && home != here {
+			return fmt.Errorf("last opened as %s, this is %s; vireo-manager restore begins a new generation with it: %w", home, here, store.ErrCopy)
+		}
+		if _, err := s.exec("UPDATE meta SET term = term + 1, instance = ?, home = ?", id.Instance, here); err != nil {
 			return err
 		}
 		return s.row("SELECT generation, term FROM meta", nil, &id.Generation, &id.Term)

@@ -24,6 +24,10 @@ func lockBeside(path string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock file: %w", err)
 	}
+	if err := owned(f); err != nil { // vireo-manager restore is run by root
+		defer f.Close()
+		return nil, fmt.Errorf("lock file: %w", err)
+	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		defer f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
