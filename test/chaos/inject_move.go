@@ -90,6 +90,9 @@ func (r *runner) moveByHand(ctx context.Context, f Fault) error {
 	}
 	to := f.other(from.Host)
 	r.say("%s from %s to %s", f, from.Host, to)
+	r.mu.Lock()
+	r.judge.moved[f.Guest] = true
+	r.mu.Unlock()
 	if _, err := r.lab.Virsh(ctx, from.Host, "migrate", "--live", "--p2p", "--persistent", "--undefinesource", f.Guest, "qemu+tcp://"+to+"/system"); err != nil {
 		return fmt.Errorf("%w: %w", errNotNow, err)
 	}

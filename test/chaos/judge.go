@@ -29,6 +29,7 @@ type judge struct {
 	runner  map[string]process // by guest: the copy that ran last
 	hasRun  map[process]bool
 	users   map[string]string // by guest: the host on which a user has made another copy
+	moved   map[string]bool   // by guest: a user has moved it, which the manager may learn from one host before the other
 	byUser  map[process]bool
 	losses  map[string]int // by guest: how often it may begin anew
 	beats   map[string]heartbeat.Guest
@@ -38,7 +39,7 @@ type judge struct {
 
 func newJudge() *judge {
 	return &judge{
-		cpu: map[process]time.Duration{}, runner: map[string]process{}, hasRun: map[process]bool{}, users: map[string]string{},
+		cpu: map[process]time.Duration{}, runner: map[string]process{}, hasRun: map[process]bool{}, users: map[string]string{}, moved: map[string]bool{},
 		byUser: map[process]bool{}, losses: map[string]int{}, beats: map[string]heartbeat.Guest{}, epochs: map[string]uint64{}, unclear: map[string]bool{},
 	}
 }
@@ -139,8 +140,8 @@ func (j *judge) claims(claims []*managerv1.Claim) (wrong []string) {
 		if c.GetPhase() != "ambiguous" {
 			continue
 		}
-		if j.users[name] == "" && !j.unclear[name] {
-			wrong = append(wrong, name+" is ambiguous and no user has started it twice")
+		if j.users[name] == "" && !j.moved[name] && !j.unclear[name] {
+			wrong = append(wrong, name+" is ambiguous and no user has started it twice or moved it")
 		}
 		j.unclear[name] = true
 	}
@@ -150,5 +151,6 @@ func (j *judge) claims(claims []*managerv1.Claim) (wrong []string) {
 // rested forgets what was excused: the fleet is at rest, every guest was heard.
 func (j *judge) rested() {
 	clear(j.losses)
+	clear(j.moved)
 	clear(j.unclear)
 }

@@ -132,6 +132,11 @@ func TestClaims(t *testing.T) {
 		t.Errorf("ambiguous by itself: %q", got)
 	}
 	j.rested()
+	j.moved["g1"] = true
+	if got := said(claim(8, "ambiguous")); got != "" {
+		t.Errorf("ambiguous while a user moves it: %q", got)
+	}
+	j.rested()
 	j.double("g1", "h2")
 	if got := said(claim(9, "ambiguous")); got != "" || !j.unclear["g1"] {
 		t.Errorf("ambiguous by a user: %q", got)

@@ -145,7 +145,7 @@ func (r *runner) tidy(ctx context.Context, since map[string]time.Time) {
 		return // nobody can do anything while the manager is silent
 	}
 	for _, h := range hosts.Hosts {
-		if h.State == "drained" || due("return "+h.Name, h.State == "evacuating") {
+		if h.State == "drained" || due("return "+h.Name, h.State == "evacuating" && len(open.Migrations) == 0) {
 			if _, err := r.lab.Vireo(ctx, "return", h.Name, "--reason", "the round is over"); err == nil {
 				delete(since, "return "+h.Name)
 			}
@@ -175,7 +175,7 @@ func (r *runner) discard(ctx context.Context, m *managerv1.Migration) {
 	r.judge.lost(m.DomainName)
 	r.rep.Chosen++
 	r.mu.Unlock()
-	if _, err := r.lab.Virsh(ctx, m.Target, "destroy", m.DomainName); err != nil {
+	if _, err := r.lab.Vireo(ctx, "claims", "resolve", m.Domain, "--discard", "--reason", "its source has crashed"); err != nil {
 		r.say("operator: %v", err)
 	}
 }

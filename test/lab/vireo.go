@@ -159,7 +159,8 @@ func (l *Lab) API() (managerv1connect.ManagerServiceClient, error) {
 	}
 	var d net.Dialer
 	inside := fmt.Sprintf("/proc/%d/root%s", f.PID, managerSocket)
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", inside) }}
+	// Whoever asks for a client each time leaves no connections behind.
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", inside) }}
 	return managerv1connect.NewManagerServiceClient(&http.Client{Transport: transport}, "http://"+ManagerName), nil
 }
 
