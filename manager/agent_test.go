@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -60,6 +61,8 @@ type fakeDomain struct {
 	persistent, autostart bool
 	memory                uint64
 	planted               bool // a test makes it run twice
+	saved                 bool
+	disk                  string // "": its own
 
 	generation, epoch                        uint64
 	phase                                    agentv1.ClaimPhase
@@ -172,8 +175,9 @@ func (h *fakeHost) show(id string) *agentv1.Domain {
 	}
 	out := &agentv1.Domain{
 		Uuid: id, Name: d.name, Persistent: d.persistent, Autostart: d.autostart, MemoryKib: d.memory, Vcpus: 1, Machine: "pc-q35-7.2", Bridges: []string{"br0"},
-		Disks: []*agentv1.Disk{{Target: "vda", Type: "network", Source: "nbd:" + d.name}},
-		Epoch: d.epoch, Phase: d.phase, Attempt: d.attempt, AttemptState: d.state, Role: d.role, Call: d.call, CallError: d.callError, Gone: d.gone,
+		ManagedSave: d.saved,
+		Disks:       []*agentv1.Disk{{Target: "vda", Type: "network", Source: cmp.Or(d.disk, "nbd:"+d.name)}},
+		Epoch:       d.epoch, Phase: d.phase, Attempt: d.attempt, AttemptState: d.state, Role: d.role, Call: d.call, CallError: d.callError, Gone: d.gone,
 		LiveAttempt: d.live, Complete: d.complete, CpuTime: durationpb.New(d.cpu),
 	}
 	if d.persistent {

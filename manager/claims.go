@@ -215,8 +215,23 @@ func (c *Core) elsewhere(h *host, cl *claim, now time.Time) {
 
 func (c *Core) alarmAmbiguous(cl store.Claim, where []string, now time.Time) {
 	text := fmt.Sprintf("%s was seen at work on %s; nothing is stopped, starts and moves of it are forbidden", cl.Name, strings.Join(where, " and "))
+	if c.areClones(cl.Domain, where) {
+		text += "; their disks have nothing in common: one is a clone that has kept its UUID, and needs one of its own"
+	}
 	c.event(now, store.Event{Kind: "claim.ambiguous", Severity: store.Alarm, Host: cl.Holder, Domain: cl.Domain, Text: text})
 	c.log.Error("claim ambiguous", "domain", cl.Domain, "host", cl.Holder, "epoch", cl.Epoch, "reason", text)
+}
+
+// areClones says whether what runs under one UUID on some hosts are several
+// guests.
+func (c *Core) areClones(domain string, where []string) bool {
+	var seen []*agentv1.Domain
+	for _, name := range where {
+		if h := c.hosts[name]; h != nil && h.seen[domain] != nil {
+			seen = append(seen, h.seen[domain].Domain)
+		}
+	}
+	return len(seen) == 2 && clones(seen[0], seen[1])
 }
 
 // disambiguate ends an ambiguity when every enrolled host has spoken and one

@@ -97,6 +97,9 @@ func (c *Core) enrol(now time.Time, issuer Issuer, token join.Token, req *agentv
 		if old != nil && old.Revoked.IsZero() && !t.Replace {
 			return fmt.Errorf("%s is enrolled already: %w", name, errRefused)
 		}
+		if why := c.leaves(old); why != "" {
+			return fmt.Errorf("%w: %s %s; the machine that takes its place inherits nothing and releases nothing. Evacuate it, or vireo hosts declare-dead %s", errRefused, name, why, name)
+		}
 		if issued, err = issuer.IssueAgent(req.GetCsr(), name, now); err != nil {
 			return fmt.Errorf("%w: %w", errRefused, err)
 		}
@@ -121,14 +124,44 @@ func (c *Core) enrol(now time.Time, issuer Issuer, token join.Token, req *agentv
 	if old != nil {
 		c.hangUp(old, "another machine has enrolled under this name")
 	}
-	// It inherits nothing but what was seen on the host of that name.
+	// It inherits nothing but what was seen on the host of that name, unless that
+	// is known to be gone.
 	c.hosts[name] = newHost(host)
-	if old != nil {
+	switch {
+	case old == nil:
+	case old.dead():
+		for uuid := range old.last {
+			c.book.domains[domainAt{name, uuid}] = nil
+		}
+	default:
 		c.hosts[name].last = old.last
 	}
 	c.announce()
 	c.log.Info("host enrolled", "host", name, "serial", issued.Serial)
 	return &agentv1.EnrollResponse{Certificate: issued.Certificate, Ca: issuer.CertPEM(), Generation: c.id.Generation}, nil
+}
+
+// leaves says what an enrolled machine would leave behind if another took its
+// name, "" when nothing. A word of its death has struck all of that.
+func (c *Core) leaves(old *host) string {
+	if old == nil || !old.Revoked.IsZero() {
+		return ""
+	}
+	claims := 0
+	for _, cl := range c.claims {
+		if cl.Holder == old.Name || cl.Target == old.Name {
+			claims++
+		}
+	}
+	if claims > 0 {
+		return "still has " + plural(claims, "claim")
+	}
+	for key := range c.owed {
+		if key.host == old.Name {
+			return "still owes an answer about " + c.domainName(key.domain)
+		}
+	}
+	return ""
 }
 
 // RemoveHost revokes a host that nothing depends on any more.
@@ -163,11 +196,14 @@ func (c *Core) remove(now time.Time, name, who, reason string) error {
 			return apierr.New(apierr.Claim, "%s still owes an answer about %s", name, c.domainName(key.domain))
 		}
 	}
-	if !h.alive() {
-		return apierr.New(apierr.Policy, "%s is unknown (%s): whether something runs there cannot be seen", name, h.why)
-	}
-	if !c.empty(h) {
+	switch {
+	case h.dead():
+	case !h.alive():
+		return apierr.New(apierr.Policy, "%s is unknown (%s): whether something runs there cannot be seen. If nothing can: vireo hosts declare-dead %s", name, h.why, name)
+	case !c.empty(h):
 		return apierr.New(apierr.Policy, "something runs on %s", name)
+	case !h.takes: // its farewell: from now on it starts nothing
+		return apierr.New(apierr.Policy, "%s has not promised to take nothing new: vireo evacuate %s, or vireo hosts maintenance %s, then remove it", name, name, name)
 	}
 	next := h.Host
 	next.Revoked = now
