@@ -17,6 +17,9 @@ func (m *Model) Card() string {
 	line("Written by `vireo pfa train` from the model file; do not edit. File checksum (sha256): `%s`.", h.Checksum)
 	line("")
 	line("Kind: %s, on a discrete time of three horizons (24 h, 7 d, 30 d), grade %s (%s).", h.Kind, h.Grade, h.Grade.Words())
+	if p.Recalibrated != "" {
+		line("Its baseline was brought to this fleet's own rate: %s.", p.Recalibrated)
+	}
 	line("It scores ATA hard drives. Flash, SCSI and memory get documented priors (grade D) that no data was fitted to.")
 	line("")
 	line("## Data")

@@ -23,6 +23,7 @@ type ataModel struct {
 	cal    calibration
 	drift  float64                       // standard deviation, in logits, between months of a fleet's life
 	usual  map[string]map[string]float64 // by vendor and signal: the median of healthy drives
+	fleet  map[string]float64            // by family, "" for all: what the operator's own fleet adds to the logit
 }
 
 // calibration is a rising piecewise-linear map between logits: value at 0, the
@@ -79,6 +80,7 @@ type inputs struct {
 	dense  []float64
 	phi    []float64
 	told   explained
+	shift  float64 // see ataModel.fleet
 }
 
 func newInputs() *inputs {
@@ -88,6 +90,10 @@ func newInputs() *inputs {
 func (m *ataModel) extract(s *State, t Axis, in *inputs) {
 	m.schema.extract(s, t, &in.sparse)
 	treeRow(s, t, m.rate, in.dense)
+	in.shift = m.fleet[""]
+	if s.model != "" {
+		in.shift += m.fleet[s.model]
+	}
 }
 
 func dot(w []float64, v *vector) float64 {
@@ -103,6 +109,7 @@ func (m *ataModel) score(in *inputs) linearScore {
 	v := &in.sparse
 	s.raw = (1-treeShare)*dot(m.month, v) + treeShare*m.forest.score(in.dense)
 	s.logit, s.slope = m.cal.at(s.raw)
+	s.logit += in.shift
 	s.spreads = math.Sqrt(max(0, m.variance(v))*s.slope*s.slope + m.drift*m.drift)
 	s.month = sigmoid(s.logit)
 	s.lo, s.hi = sigmoid(s.logit-interval90*s.spreads), sigmoid(s.logit+interval90*s.spreads)
@@ -182,11 +189,12 @@ func (m *ataModel) explain(s *State, t Axis, in *inputs, score linearScore) []Re
 		}
 	}
 	base, _ := m.cal.at(c.baseline)
-	reasons := []Reason{{Part: PartBaseline, Contribution: c.baseline, Text: baselineWords(s, 100*sigmoid(base))}}
+	base += in.shift
+	reasons := []Reason{{Part: PartBaseline, Contribution: c.baseline + in.shift, Text: baselineWords(s, 100*sigmoid(base))}}
 	if c.several != 0 {
 		reasons = append(reasons, Reason{Part: PartCombination, Contribution: c.several, Text: severalWords(c.several)})
 	}
-	if d := score.logit - score.raw; d != 0 {
+	if d := score.logit - score.raw - in.shift; d != 0 {
 		reasons = append(reasons, Reason{Part: PartCalibration, Contribution: d, Text: "correction measured on drives held out of training"})
 	}
 	usual := m.usual[s.vendor]

@@ -27,6 +27,7 @@ const (
 	maxColumns    = 20000
 	maxFileBytes  = 64 << 20
 	maxWeight     = 1e6
+	maxShift      = 5
 	goldenDefect  = 1e-9
 	trailerFormat = "sha256 %x\n"
 	trailerLength = 7 + 64 + 1
@@ -44,8 +45,9 @@ type Header struct {
 	Drift       float64                       `json:"drift"` // logits
 	Usual       map[string]map[string]float64 `json:"usual"` // median of healthy drives, by vendor and signal
 	Trees       int                           `json:"trees"`
-	TreesBase   float64                       `json:"trees_base"`   // logit before the first tree
-	Rates       map[string]float64            `json:"family_rates"` // logarithm of the 30-day risk, by family
+	TreesBase   float64                       `json:"trees_base"`            // logit before the first tree
+	Rates       map[string]float64            `json:"family_rates"`          // logarithm of the 30-day risk, by family
+	Fleet       map[string]float64            `json:"fleet_shift,omitempty"` // logits that the operator's own fleet adds, by family, "" for all
 	Provenance  Provenance                    `json:"provenance"`
 	Evaluation  Metrics                       `json:"evaluation"`
 	Golden      []Golden                      `json:"golden"`
@@ -62,6 +64,8 @@ type Provenance struct {
 	Split     string   `json:"split"`
 	Excluded  []string `json:"excluded"` // serial numbers that were kept out
 	Licence   string   `json:"licence"`
+	// Recalibrated says by what the baseline was brought to a fleet's own rate.
+	Recalibrated string `json:"recalibrated,omitempty"`
 	// Accepted are rules against leaks that the training broke.
 	Accepted []Accepted `json:"accepted,omitempty"`
 }
@@ -182,6 +186,11 @@ func (m *Model) assemble(body []byte) error {
 	case !h.Calibration.sound():
 		return errors.New("the calibration does not rise")
 	}
+	for family, shift := range h.Fleet {
+		if !(math.Abs(shift) <= maxShift) {
+			return fmt.Errorf("shift of family %q is %g, expected at most %d logits", family, shift, maxShift)
+		}
+	}
 	for i, f := range h.Families {
 		if slices.Contains(h.Families[:i], f) {
 			return fmt.Errorf("family %q is listed twice", f)
@@ -219,7 +228,7 @@ func (m *Model) assemble(body []byte) error {
 	if m.ata.cov.a, err = take(n * (n + 1) / 2); err != nil {
 		return err
 	}
-	m.ata.cal, m.ata.drift, m.ata.usual, m.ata.rate = h.Calibration, h.Drift, h.Usual, h.Rates
+	m.ata.cal, m.ata.drift, m.ata.usual, m.ata.rate, m.ata.fleet = h.Calibration, h.Drift, h.Usual, h.Rates, h.Fleet
 	if m.ata.forest, err = readForest(body, h.Trees, h.TreesBase, len(treeColumns)); err != nil {
 		return err
 	}
