@@ -25,6 +25,8 @@ func upCommand() *cli.Command {
 			&cli.BoolFlag{Name: "no-restart", Usage: "a daemon that ended stays ended", Destination: &o.NoRestart},
 			&cli.BoolFlag{Name: "keepalive-short", Usage: "libvirt gives up on a silent peer after 4 s, not 30 s", Destination: &o.ShortKeepalive},
 			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "`MODE` of the manager: auto, recommend or shadow", Destination: &o.Mode},
+			&cli.StringFlag{Name: "store", Value: "sqlite", Usage: "`ENGINE` of the managers: sqlite, or etcd, with a cluster of three nodes (etcd1, etcd2, etcd3)", Destination: &o.Store},
+			&cli.IntFlag{Name: "managers", Value: 1, Usage: "number of managers (manager, manager2, …); several need --store etcd", Destination: &o.Managers},
 			&cli.BoolFlag{Name: "no-vireo", Usage: "hosts and guests only, without manager and agents", Destination: &o.NoVireo},
 		},
 		Action: func(c *cli.Context) error {

@@ -65,7 +65,7 @@ func (l *Lab) Boot(ctx context.Context, machine string) error {
 	if err := makeNamespaces(made, []string{machine}); err != nil {
 		return err
 	}
-	if err := plug(ctx, machine, address, machine != ManagerName); err != nil {
+	if err := plug(ctx, machine, address, isHost(machine)); err != nil {
 		return err
 	}
 	if err := l.applyLinks(ctx); err != nil {
@@ -74,7 +74,7 @@ func (l *Lab) Boot(ctx context.Context, machine string) error {
 	if err := boot(made, l.Description, machine, spec.Services); err != nil {
 		return err
 	}
-	if machine == ManagerName {
+	if !isHost(machine) {
 		return nil
 	}
 	return waitLibvirt(ctx, machine)

@@ -12,7 +12,7 @@
 //	                      │
 //	vireo-lan ── bridge lan 10.77.0.2: the switch; the guests' disks (qemu-nbd); the heartbeat receiver
 //	   │  │  │
-//	   │  │  └─ vireo-manager 10.77.0.3
+//	   │  │  └─ vireo-manager 10.77.0.3; with --store etcd vireo-manager2 … and vireo-etcd1 10.77.0.11 …
 //	   │  └──── vireo-h2 10.77.1.2
 //	   └─────── vireo-h1 10.77.1.1 ── bridge br0 ── guests g1 10.77.2.1 …
 //
@@ -42,6 +42,7 @@
 //	exec.go           running commands inside
 //	vireo.go          manager and agents, set up as an operator does it
 //	operator.go       the operator's vireo against this lab
+//	several.go        several managers and their etcd
 //	crash.go          crash and boot
 //	fault.go, link.go what else can be done to a lab: processes, disks, links
 //	smart.go          a host's hardware: smartctl, /sys, the mount table

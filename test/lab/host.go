@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +30,7 @@ const (
 
 // machineDir is where a machine's things are; the same path inside the machine.
 func machineDir(name string) string {
-	if name == ManagerName || name == SwitchName {
+	if !isHost(name) {
 		return filepath.Join(Dir, name)
 	}
 	return filepath.Join(Dir, "hosts", name)
@@ -53,11 +55,11 @@ func readFirst(machine string) (first, error) {
 
 // addressOf returns a machine's address.
 func (d Description) addressOf(machine string) (string, error) {
-	switch machine {
-	case ManagerName:
-		return ManagerAddress, nil
-	case SwitchName:
+	if machine == SwitchName {
 		return SwitchAddress, nil
+	}
+	if address, ok := d.others()[machine]; ok {
+		return address, nil
 	}
 	for _, h := range d.Hosts {
 		if h.Name == machine {
@@ -77,7 +79,8 @@ func furnish(made *madeLog, d Description, machine string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for name, size := range map[string]int{"disk": diskMiB, "state": stateMiB} {
+	_, stateSize := stateOf(machine)
+	for name, size := range map[string]int{"disk": diskMiB, "state": stateSize} {
 		path := filepath.Join(dir, name)
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
@@ -116,7 +119,11 @@ func replace(path, text string) error {
 // hostsFile is the /etc/hosts of every machine.
 func hostsFile(d Description) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "127.0.0.1 localhost\n%s root\n%s storage heartbeats\n%s %s\n", RootAddress, SwitchAddress, ManagerAddress, ManagerName)
+	fmt.Fprintf(&b, "127.0.0.1 localhost\n%s root\n%s storage heartbeats\n", RootAddress, SwitchAddress)
+	others := d.others()
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		fmt.Fprintf(&b, "%s %s\n", others[name], name)
+	}
 	for _, h := range d.Hosts {
 		fmt.Fprintf(&b, "%s %s\n", h.Address, h.Name)
 	}
@@ -132,10 +139,7 @@ func boot(made *madeLog, d Description, machine string, services []supervise.Ser
 	spec := hostinit.Spec{Name: machine, Dir: dir, BootID: newBootID(), Services: services}
 	if machine != SwitchName {
 		spec.Private, spec.Mount, spec.Bin, spec.Cache = true, filepath.Join(Dir, "mnt"), d.Options.Bin, CacheDir
-		spec.State = "/var/lib/vireo-agent"
-		if machine == ManagerName {
-			spec.State = "/var/lib/vireo-manager"
-		}
+		spec.State, _ = stateOf(machine)
 	}
 	p, err := hostinit.Start(spec, filepath.Join(d.Options.Bin, "vireo-lab"), func(f func() error) error { return inNetns(netnsOf(machine), f) })
 	if err != nil {

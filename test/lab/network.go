@@ -16,10 +16,9 @@ import (
 
 // The network of the lab. The last two bytes of an address tell what it belongs to.
 const (
-	Network        = "10.77.0.0/16"
-	RootAddress    = "10.77.0.1" // the machine that the lab runs on
-	SwitchAddress  = "10.77.0.2" // disks of the guests, receiver of the heartbeats
-	ManagerAddress = "10.77.0.3"
+	Network       = "10.77.0.0/16"
+	RootAddress   = "10.77.0.1" // the machine that the lab runs on
+	SwitchAddress = "10.77.0.2" // disks of the guests, receiver of the heartbeats
 
 	rootLink   = "vireo-lab0" // the real machine's leg in the lab's network
 	switchName = "lan"        // the switch; also the name of its bridge

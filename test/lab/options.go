@@ -51,6 +51,8 @@ type Options struct {
 	ShortKeepalive bool   `json:"keepalive_short"` // libvirt gives up on a silent peer after 4 s, not 30 s
 	NoVireo        bool   `json:"no_vireo"`        // no manager and no agents
 	Mode           string `json:"mode"`            // of the manager: "auto" (default), "recommend" or "shadow"
+	Store          string `json:"store"`           // of the managers: "sqlite" (default) or "etcd", with a cluster of its own
+	Managers       int    `json:"managers"`        // 1 (default) to MaxManagers; more than one with etcd only
 	Bin            string `json:"bin"`             // directory of the programs; "": found by FindBin
 
 	// Say is told what is going on, a line at a time; may be nil.
@@ -68,6 +70,12 @@ func (o *Options) Validate() error {
 	if o.Mode == "" {
 		o.Mode = string(configs.ModeAuto)
 	}
+	if o.Store == "" {
+		o.Store = configs.StoreSQLite
+	}
+	if o.Managers == 0 {
+		o.Managers = 1
+	}
 	if o.Say == nil {
 		o.Say = func(string) {}
 	}
@@ -82,6 +90,12 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("dirty-mem: %d MiB, expected 0 to %d for a guest of %d MiB", o.DirtyMiB, o.GuestMiB-72, o.GuestMiB)
 	case !slices.Contains([]configs.Mode{configs.ModeAuto, configs.ModeRecommend, configs.ModeShadow}, configs.Mode(o.Mode)):
 		return fmt.Errorf("mode: %q, expected auto, recommend or shadow", o.Mode)
+	case o.Store != configs.StoreSQLite && o.Store != configs.StoreEtcd:
+		return fmt.Errorf("store: %q, expected sqlite or etcd", o.Store)
+	case o.Managers < 1 || o.Managers > MaxManagers:
+		return fmt.Errorf("managers: %d, expected 1 to %d", o.Managers, MaxManagers)
+	case o.Managers > 1 && !o.several():
+		return fmt.Errorf("managers: %d, expected 1 with the store %s; several need --store etcd", o.Managers, o.Store)
 	case o.DirtyRate < 0:
 		return fmt.Errorf("dirty-rate: %d MiB/s, expected 0 or more", o.DirtyRate)
 	}
@@ -136,11 +150,14 @@ var needs = []struct{ program, pkg string }{
 }
 
 // checkMachine returns an error that names everything the machine lacks.
-func checkMachine() error {
+func checkMachine(o Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab makes namespaces, mounts and links and needs root")
 	}
 	var missing []string
+	if _, err := exec.LookPath("etcd"); o.several() && err != nil {
+		missing = append(missing, "etcd (package etcd-server)")
+	}
 	for _, n := range needs {
 		if _, err := exec.LookPath(n.program); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (package %s)", n.program, n.pkg))

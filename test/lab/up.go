@@ -31,7 +31,7 @@ func Up(ctx context.Context, o Options) (*Lab, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if err := checkMachine(); err != nil {
+	if err := checkMachine(o); err != nil {
 		return nil, err
 	}
 	if err := checkPrograms(o); err != nil {
@@ -76,9 +76,10 @@ func notUp() error {
 	}
 }
 
-// Machines returns the names of all machines: the switch, the manager, the hosts.
+// Machines returns the names of all machines: the switch, the managers, etcd, the hosts.
 func (d Description) Machines() []string {
-	out := []string{SwitchName, ManagerName}
+	out := append([]string{SwitchName}, d.ManagerNames()...)
+	out = append(out, d.EtcdNames()...)
 	for _, h := range d.Hosts {
 		out = append(out, h.Name)
 	}
@@ -106,7 +107,12 @@ func build(ctx context.Context, d Description) (*Lab, error) {
 	say(fmt.Sprintf("%d hosts, the manager's machine, storage", len(d.Hosts)))
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return buildSwitch(made, d) })
-	group.Go(func() error { return buildMachine(gctx, made, d, ManagerName, nil) })
+	for _, name := range d.ManagerNames() {
+		group.Go(func() error { return buildMachine(gctx, made, d, name, nil) })
+	}
+	for _, name := range d.EtcdNames() {
+		group.Go(func() error { return buildMachine(gctx, made, d, name, []supervise.Service{etcdService(d, name)}) })
+	}
 	for _, h := range d.Hosts {
 		group.Go(func() error { return buildMachine(gctx, made, d, h.Name, hostServices(d, h.Name)) })
 	}
@@ -170,7 +176,7 @@ func buildSwitch(made *madeLog, d Description) error {
 	return boot(made, d, SwitchName, services)
 }
 
-// buildMachine makes the manager's machine or a host, and waits for its libvirt if it has one.
+// buildMachine makes a manager's machine, one of etcd or a host, and waits for its libvirt if it has one.
 func buildMachine(ctx context.Context, made *madeLog, d Description, machine string, services []supervise.Service) error {
 	if err := furnish(made, d, machine); err != nil {
 		return err
@@ -179,11 +185,10 @@ func buildMachine(ctx context.Context, made *madeLog, d Description, machine str
 	if err != nil {
 		return err
 	}
-	isHost := machine != ManagerName
-	if err := plug(ctx, machine, address, isHost); err != nil {
+	if err := plug(ctx, machine, address, isHost(machine)); err != nil {
 		return err
 	}
-	if isHost {
+	if isHost(machine) {
 		disk := filepath.Join(machineDir(machine), "disk")
 		if err := furnishHardware(machine); err != nil {
 			return err
@@ -195,7 +200,7 @@ func buildMachine(ctx context.Context, made *madeLog, d Description, machine str
 	if err := boot(made, d, machine, services); err != nil {
 		return err
 	}
-	if !isHost {
+	if !isHost(machine) {
 		return nil
 	}
 	return waitLibvirt(ctx, machine)

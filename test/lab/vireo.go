@@ -19,36 +19,37 @@ import (
 	"github.com/vireo-kvm/vireo/test/lab/supervise"
 )
 
-// The lab's manager, as operators and agents reach it.
-const (
-	ManagerURL    = "https://" + ManagerAddress + ":7443"
-	managerSocket = "/run/vireo-manager/manager.sock"
-)
+// managerSocket is where root on a manager's machine reaches it.
+const managerSocket = "/run/vireo-manager/manager.sock"
 
 // Exports are the settings of a shell whose vireo talks to this lab, as NAME=VALUE in the shell's own quoting.
 func (l *Lab) Exports() []string {
 	out := []string{"PATH='" + strings.ReplaceAll(l.Options.Bin, "'", `'\''`) + `':"$PATH"`}
 	if !l.Options.NoVireo {
-		out = append(out, "VIREO_MANAGER="+ManagerURL, "VIREO_CONFIG="+OperatorConfig())
+		out = append(out, "VIREO_MANAGER="+strings.Join(l.ManagerURLs(), ","), "VIREO_CONFIG="+OperatorConfig())
 	}
 	return out
 }
 
 // managerTOML is the lab's manager.toml: it acts by itself, on the first reading
 // that says so, at the default thresholds.
-func managerTOML(o Options) string {
+func managerTOML(d Description, manager string) string {
 	return fmt.Sprintf(`# The lab's manager. What is not here has its default; the thresholds are never set here.
 mode = %q
 hold = "0s"
 hold_readings = 1
-`, o.Mode)
+`, d.Options.Mode) + etcdTOML(d, manager)
 }
 
 // agentTOML is the agent.toml of a host: hardware as the lab shows it, and the lab's libvirts reach each other by TCP.
-func agentTOML(host string) string {
+func agentTOML(d Description, host string) string {
 	r := rootsOf(host)
+	managers := make([]string, 0, len(d.ManagerNames()))
+	for _, name := range d.ManagerNames() {
+		managers = append(managers, fmt.Sprintf("%q", "https://"+name+":7443"))
+	}
 	return fmt.Sprintf(`# The agent of a host of the lab. What is not here has its default.
-manager = "https://%s:7443"
+manager = [%s]
 smart_interval = "1s"
 smart_timeout = "5s"
 smartctl = %q
@@ -60,13 +61,17 @@ peer_uri = "qemu+tcp://{host}/system"
 sys = %q
 kmsg = %q
 mounts = %q
-`, ManagerName, r.Smartctl, r.Sys, r.Kmsg, r.Mounts)
+`, strings.Join(managers, ", "), r.Smartctl, r.Sys, r.Kmsg, r.Mounts)
 }
 
 // cliTOML is the configuration of vireo for the lab's administrator.
-func cliTOML() string {
+func cliTOML(d Description) string {
 	pki := filepath.Join(machineDir(ManagerName), "disk", "etc", "vireo", "pki")
-	return fmt.Sprintf("manager = %q\nca = %q\ncert = %q\nkey = %q\n", ManagerURL,
+	urls := make([]string, 0, len(d.ManagerURLs()))
+	for _, u := range d.ManagerURLs() {
+		urls = append(urls, fmt.Sprintf("%q", u))
+	}
+	return fmt.Sprintf("manager = [%s]\nca = %q\ncert = %q\nkey = %q\n", strings.Join(urls, ", "),
 		filepath.Join(pki, "ca.crt"), filepath.Join(pki, "operator.crt"), filepath.Join(pki, "operator.key"))
 }
 
@@ -79,9 +84,12 @@ func configFile(machine, name string) string {
 // host, its exchange for a certificate, and the agents. It returns when the manager
 // has heard of every host.
 func (l *Lab) startVireo(ctx context.Context) error {
-	files := map[string]string{configFile(ManagerName, "manager.toml"): managerTOML(l.Options), OperatorConfig(): cliTOML()}
+	files := map[string]string{OperatorConfig(): cliTOML(l.Description)}
+	for _, name := range l.ManagerNames() {
+		files[configFile(name, "manager.toml")] = managerTOML(l.Description, name)
+	}
 	for _, h := range l.Hosts {
-		files[configFile(h.Name, "agent.toml")] = agentTOML(h.Name)
+		files[configFile(h.Name, "agent.toml")] = agentTOML(l.Description, h.Name)
 	}
 	for path, text := range files {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -91,13 +99,15 @@ func (l *Lab) startVireo(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := l.Exec(ctx, ManagerName, "vireo-manager", "init", "--name", ManagerName, "--name", ManagerAddress); err != nil {
+	if err := l.initManagers(ctx); err != nil {
 		return err
 	}
-	if err := l.startService(ctx, ManagerName, "manager", managerSocket, "vireo-manager", "run"); err != nil {
-		return err
+	for _, name := range l.ManagerNames() {
+		if err := l.startService(ctx, name, "manager", managerSocket, "vireo-manager", "run"); err != nil {
+			return err
+		}
 	}
-	if err := l.waitManager(ctx); err != nil {
+	if err := l.waitManagers(ctx); err != nil {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
@@ -113,7 +123,11 @@ func (l *Lab) startVireo(ctx context.Context) error {
 // startAgent lets a host in and starts its agent.
 func (l *Lab) startAgent(ctx context.Context, host string) error {
 	// root on the manager's machine is an administrator by the socket.
-	token, err := l.Exec(ctx, ManagerName, "env", "VIREO_MANAGER=unix://"+managerSocket, "vireo", "agents", "token", "--host", host)
+	leader, err := l.Leader(ctx)
+	if err != nil {
+		return err
+	}
+	token, err := l.Exec(ctx, leader, "env", "VIREO_MANAGER=unix://"+managerSocket, "vireo", "agents", "token", "--host", host)
 	if err != nil {
 		return err
 	}
@@ -140,20 +154,25 @@ func (l *Lab) startService(ctx context.Context, machine, name, ready string, arg
 	return supervise.Client{Socket: spec.Control()}.Start(ctx, svc)
 }
 
-// waitManager waits until the manager answers on its socket.
-func (l *Lab) waitManager(ctx context.Context) error {
-	return poll(ctx, 30*time.Second, "manager", func() error {
-		if _, err := l.pidOf(ctx, ManagerName, "manager"); err != nil {
-			return fmt.Errorf("%w; its log: %s", err, tail(filepath.Join(machineDir(ManagerName), "log", "manager.log")))
+// waitManagers waits until each manager answers on its socket, and one leads.
+func (l *Lab) waitManagers(ctx context.Context) error {
+	return poll(ctx, 30*time.Second, "managers", func() error {
+		for _, name := range l.ManagerNames() {
+			if _, err := l.pidOf(ctx, name, "manager"); err != nil {
+				return fmt.Errorf("%w; its log: %s", err, tail(filepath.Join(machineDir(name), "log", "manager.log")))
+			}
+			if err := dialInside(name, managerSocket); err != nil {
+				return err
+			}
 		}
-		return dialInside(ManagerName, managerSocket)
+		_, err := l.Leader(ctx)
+		return err
 	})
 }
 
-// API returns a client of the lab's manager that speaks as root on its machine: an
-// administrator by the socket. It stops working when that machine crashes.
-func (l *Lab) API() (managerv1connect.ManagerServiceClient, error) {
-	f, err := readFirst(ManagerName)
+// APIOf returns a client of one manager, whether it leads or not.
+func (l *Lab) APIOf(manager string) (managerv1connect.ManagerServiceClient, error) {
+	f, err := readFirst(manager)
 	if err != nil {
 		return nil, err
 	}
@@ -161,16 +180,16 @@ func (l *Lab) API() (managerv1connect.ManagerServiceClient, error) {
 	inside := fmt.Sprintf("/proc/%d/root%s", f.PID, managerSocket)
 	// Whoever asks for a client each time leaves no connections behind.
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", inside) }}
-	return managerv1connect.NewManagerServiceClient(&http.Client{Transport: transport}, "http://"+ManagerName), nil
+	return managerv1connect.NewManagerServiceClient(&http.Client{Transport: transport}, "http://"+manager), nil
 }
 
 // waitAgents waits until every host has reported and every guest's claim is held.
 func (l *Lab) waitAgents(ctx context.Context) error {
-	api, err := l.API()
-	if err != nil {
-		return err
-	}
 	return poll(ctx, time.Minute, "agents", func() error {
+		api, err := l.API()
+		if err != nil {
+			return err
+		}
 		hosts, err := api.ListHosts(ctx, connect.NewRequest(&managerv1.ListHostsRequest{}))
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/vireo-kvm/vireo/configs"
 )
@@ -17,25 +18,26 @@ func TestTheConfigurationIsReadAsMeant(t *testing.T) {
 		}
 		return path
 	}
-	m, err := configs.LoadManager(write("manager.toml", managerTOML(Options{Mode: "auto"})))
+	one := describe(Options{Hosts: 2, Mode: "auto", Store: configs.StoreSQLite, Managers: 1}, image{}, time.Time{})
+	m, err := configs.LoadManager(write("manager.toml", managerTOML(one, ManagerName)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := configs.DefaultManager(); m.Mode != configs.ModeAuto || m.Hold != 0 || m.HoldReadings != 1 || m.Thresholds != d.Thresholds {
 		t.Errorf("manager.toml was read as %+v", m)
 	}
-	a, err := configs.LoadAgent(write("agent.toml", agentTOML("h2")))
+	a, err := configs.LoadAgent(write("agent.toml", agentTOML(one, "h2")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Manager != "https://manager:7443" || a.Smartctl != "/run/vireo-lab/hosts/h2/disk/smart/smartctl" || a.Roots.Proc != "/proc" || a.Roots.Mounts != "/run/vireo-lab/hosts/h2/mountinfo" {
+	if a.Manager.String() != "https://manager:7443" || a.Smartctl != "/run/vireo-lab/hosts/h2/disk/smart/smartctl" || a.Roots.Proc != "/proc" || a.Roots.Mounts != "/run/vireo-lab/hosts/h2/mountinfo" {
 		t.Errorf("agent.toml was read as %+v", a)
 	}
-	c, err := configs.LoadCLI(write("cli.toml", cliTOML()))
+	c, err := configs.LoadCLI(write("cli.toml", cliTOML(one)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Manager != ManagerURL || c.Cert != "/run/vireo-lab/manager/disk/etc/vireo/pki/operator.crt" {
+	if c.Manager.String() != managerURL(1) || c.Cert != "/run/vireo-lab/manager/disk/etc/vireo/pki/operator.crt" {
 		t.Errorf("cli.toml was read as %+v", c)
 	}
 }
