@@ -23,12 +23,13 @@ type Collector interface {
 // ErrAbsent is what a collector returns when the host has nothing of its kind.
 var ErrAbsent = errors.New("not there")
 
-// Job is a collector and when it runs: at once, and then every Interval,
-// counted from one start to the next.
+// Job is a collector and when it runs: at once, then every Interval, counted
+// from one start to the next, and whenever Wake says so.
 type Job struct {
 	Collector Collector
 	Interval  time.Duration
-	Timeout   time.Duration // after which it counts as failed, and is left alone
+	Timeout   time.Duration   // after which it counts as failed, and is left alone
+	Wake      <-chan struct{} // nil: never out of turn
 }
 
 // Run runs all jobs until ctx ends. deliver is called from one goroutine at a
@@ -85,6 +86,7 @@ func (j Job) run(ctx context.Context, clock agent.Clock, log *slog.Logger, out f
 		cancel()
 		select {
 		case <-next:
+		case <-j.Wake:
 		case <-ctx.Done():
 		}
 		stopNext()

@@ -105,3 +105,40 @@ func TestRun(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// A drive that smartctl has just shown must not look as if nothing needed it
+// until the next sweep.
+func TestNewDriveWakesSweep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drives := &Drives{Sys: t.TempDir()}
+		sweep := &scripted{name: "sweep", do: func(context.Context, int) error { return nil }}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			Run(ctx, bubble{}, slog.New(slog.DiscardHandler), []Job{
+				{Collector: sweep, Interval: time.Hour, Timeout: time.Minute, Wake: drives.News()},
+			}, func(agent.Collected) {})
+		}()
+		for _, step := range []struct {
+			device, serial string
+			runs           int64
+		}{
+			{"", "", 1},
+			{"/dev/sda", "S1", 2},
+			{"/dev/sda", "S1", 2}, // known
+			{"/dev/sda", "S2", 3}, // replaced
+			{"/dev/sdb", "S3", 4},
+		} {
+			if step.device != "" {
+				drives.Learn(step.device, step.serial)
+			}
+			synctest.Wait()
+			if n := sweep.runs.Load(); n != step.runs {
+				t.Fatalf("after %s %s: %d sweeps, want %d", step.device, step.serial, n, step.runs)
+			}
+		}
+		cancel()
+		<-done
+	})
+}

@@ -18,6 +18,7 @@ type Drives struct {
 
 	mu     sync.Mutex
 	serial map[string]string // by device name, from smartctl
+	news   chan struct{}     // see News
 }
 
 // Learn remembers the serial number of a device, given as smartctl names it.
@@ -27,7 +28,30 @@ func (d *Drives) Learn(device, serial string) {
 	if d.serial == nil {
 		d.serial = map[string]string{}
 	}
-	d.serial[filepath.Base(device)] = serial
+	name := filepath.Base(device)
+	if d.serial[name] == serial {
+		return
+	}
+	d.serial[name] = serial
+	select {
+	case d.changed() <- struct{}{}:
+	default: // there are news already
+	}
+}
+
+// News says that a device has turned out to be another drive than before: what
+// needs the drive has to be found out again, before it looks as if nothing does.
+func (d *Drives) News() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed()
+}
+
+func (d *Drives) changed() chan struct{} {
+	if d.news == nil {
+		d.news = make(chan struct{}, 1)
+	}
+	return d.news
 }
 
 // Known returns the component of a device that smartctl has read before.

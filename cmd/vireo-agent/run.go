@@ -125,7 +125,7 @@ func jobs(cfg configs.Agent, memory *collect.Memory, runner *run.Runner, a *agen
 				Proc: r.Proc, Sys: r.Sys, Dev: r.Dev, Mounts: r.Mounts, Drives: drives,
 				Domains: func(context.Context) ([]collect.DomainDisk, error) { return localDisks(a.Domains()), nil },
 			},
-			Interval: dependencySweep, Timeout: readTimeout,
+			Interval: dependencySweep, Timeout: readTimeout, Wake: drives.News(),
 		},
 	}
 	for _, c := range []collect.Collector{
