@@ -285,7 +285,7 @@ func (c *Core) fill(now time.Time) {
 	perSource, perTarget, all := map[string]int{}, map[string]int{}, 0
 	waiting := false
 	for _, m := range c.moves {
-		if m.busy() {
+		if m.busy(now) {
 			perSource[m.row.Source]++
 			perTarget[m.row.Target]++
 			all++

@@ -61,7 +61,7 @@ func TestEvacuationByHand(t *testing.T) {
 	w.until("h1 is drained", 60*time.Second, func() bool {
 		n := 0
 		for _, m := range w.core.moves {
-			if m.busy() {
+			if m.busy(w.now) {
 				n++
 			}
 		}
