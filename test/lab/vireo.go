@@ -137,6 +137,9 @@ func (l *Lab) startAgent(ctx context.Context, host string) error {
 	return l.startService(ctx, host, "agent", "", "vireo-agent", "run")
 }
 
+// unitNice is the Nice of vireo's systemd units.
+const unitNice = -10
+
 // startService starts a service of a machine that it will also have after a boot.
 func (l *Lab) startService(ctx context.Context, machine, name, ready string, argv ...string) error {
 	spec, err := hostinit.Read(machineDir(machine))
@@ -144,7 +147,7 @@ func (l *Lab) startService(ctx context.Context, machine, name, ready string, arg
 		return err
 	}
 	svc := supervise.Service{
-		Name: name, Argv: append([]string{filepath.Join(spec.Dir, "bin", argv[0])}, argv[1:]...), Ready: ready,
+		Name: name, Argv: append([]string{filepath.Join(spec.Dir, "bin", argv[0])}, argv[1:]...), Ready: ready, Nice: unitNice,
 		Dirs: []string{"/run/vireo-" + name, "/var/lib/vireo-" + name}, Restart: !l.Options.NoRestart, Log: filepath.Join(spec.Logs(), name+".log"),
 	}
 	spec.Services = append(spec.Services, svc)

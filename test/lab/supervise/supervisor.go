@@ -138,6 +138,11 @@ func spawn(svc Service) (int, error) {
 		return 0, fmt.Errorf("start %s: %w", svc.Name, err)
 	}
 	pid := p.Pid
+	if svc.Nice != 0 { // the group is the program's own, and takes in threads that it has begun already
+		if err := unix.Setpriority(unix.PRIO_PGRP, pid, svc.Nice); err != nil {
+			return 0, errors.Join(fmt.Errorf("priority of %s: %w", svc.Name, err), p.Kill())
+		}
+	}
 	// The loop waits for it itself, with everybody else's orphans.
 	return pid, p.Release()
 }
