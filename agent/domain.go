@@ -46,6 +46,12 @@ func (d *domain) fresh() bool { return d.began >= d.touched }
 
 func (d *domain) present() bool { return d.known && d.seen.Present() }
 
+// asSeen is what the domain must still look like when libvirt is told to do
+// something that follows from what was seen.
+func (d *domain) asSeen() virt.Expect {
+	return virt.Expect{ID: d.seen.ID, State: d.seen.State, Attempt: d.seen.Attempt}
+}
+
 // journaled says whether the journal knows anything of it.
 func (d *domain) journaled() bool {
 	return d.Epoch > 0 || d.Phase != "" || d.Attempt != nil || len(d.Void) > 0 || len(d.Starts) > 0 || !d.Owed.IsZero()

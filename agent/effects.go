@@ -41,7 +41,7 @@ type Hands interface {
 	// maxDowntime 0 leaves QEMU's own.
 	Migrate(p virt.MigrateParams, maxDowntime time.Duration, done Done[struct{}])
 	AbortJob(uuid string, done Done[struct{}])
-	Resume(uuid string, done Done[struct{}])
+	Resume(uuid string, want virt.Expect, done Done[struct{}])
 	Destroy(uuid string, want virt.Expect, done Done[struct{}])
 	Define(xml string, done Done[struct{}])
 	Undefine(uuid string, opts virt.UndefineOpts, done Done[struct{}])

@@ -117,8 +117,8 @@ func (h *testHands) AbortJob(uuid string, done Done[struct{}]) {
 	h.act("abort", done, func(ctx context.Context, c virt.Conn) error { return c.AbortJob(ctx, uuid) })
 }
 
-func (h *testHands) Resume(uuid string, done Done[struct{}]) {
-	h.act("resume", done, func(ctx context.Context, c virt.Conn) error { return c.Resume(ctx, uuid) })
+func (h *testHands) Resume(uuid string, want virt.Expect, done Done[struct{}]) {
+	h.act("resume", done, func(ctx context.Context, c virt.Conn) error { return c.ResumeIf(ctx, uuid, want) })
 }
 
 func (h *testHands) Destroy(uuid string, want virt.Expect, done Done[struct{}]) {

@@ -177,8 +177,8 @@ func (h *hands) AbortJob(uuid string, done Done[struct{}]) {
 	h.tell(done, func(ctx context.Context, c virt.Conn) error { return c.AbortJob(ctx, uuid) })
 }
 
-func (h *hands) Resume(uuid string, done Done[struct{}]) {
-	h.tell(done, func(ctx context.Context, c virt.Conn) error { return c.Resume(ctx, uuid) })
+func (h *hands) Resume(uuid string, want virt.Expect, done Done[struct{}]) {
+	h.tell(done, func(ctx context.Context, c virt.Conn) error { return c.ResumeIf(ctx, uuid, want) })
 }
 
 func (h *hands) Destroy(uuid string, want virt.Expect, done Done[struct{}]) {

@@ -22,48 +22,66 @@ func (c *Core) resume(d *domain, o *agentv1.Order, now time.Time) {
 		c.refuse(d, o, now, "attempt %s was not prepared here, attempt %s was", attempt, a.ID)
 		return
 	}
-	c.looked(d, o, func(now time.Time) {
+	again := func() {
+		c.looked(d, o, func(now time.Time) { c.wake(d, o, known, nil, now) })
+	}
+	if known && c.libvirt.up && d.fresh() && d.copyOf(attempt) && arrived(d.seen.Domain) && !d.arrival().Resumed {
+		// Nothing has happened to it since it was seen complete. The guest waits,
+		// and Resume itself looks once more at what could have changed unsaid.
+		c.wake(d, o, known, again, now)
+		return
+	}
+	again()
+}
+
+// wake lets a copy run that is as d shows it. If it has changed meanwhile, again
+// is what to do then; nil when this was the second time.
+func (c *Core) wake(d *domain, o *agentv1.Order, known bool, again func(), now time.Time) {
+	attempt := o.GetAttempt()
+	switch {
+	case !d.copyOf(attempt):
+		c.refuse(d, o, now, "no process of attempt %s is here", attempt)
+		return
+	case d.seen.Running():
+	case !arrived(d.seen.Domain):
+		c.refuse(d, o, now, "the copy is not complete: %s (%s), job %s", d.seen.State, d.seen.Reason, d.seen.Job.Operation)
+		return
+	case known && d.arrival().Resumed:
+		c.refuse(d, o, now, "the copy has run here and was paused by somebody")
+		return
+	}
+	next := d.raised(o)
+	next.Phase, next.Confirmed = journal.Held, true
+	if !known {
+		// The journal was lost; the leader's order and the id in the live
+		// XML agree on what this process is.
+		next.Attempt = &journal.Attempt{ID: attempt, Role: journal.Target, Stage: journal.Prepared,
+			Arrival: &journal.Arrival{StoodBefore: true, Complete: true}}
+	}
+	if !c.promise(d, o, next, now) {
+		return
+	}
+	if d.seen.Running() {
+		c.resumed(d, now)
+		c.done(d, o, now)
+		c.look(d, now)
+		return
+	}
+	c.Hands.Resume(d.UUID, d.asSeen(), func(now time.Time, _ struct{}, err error) {
+		c.step++
+		d.touched = c.step
 		switch {
-		case !d.copyOf(attempt):
-			c.refuse(d, o, now, "no process of attempt %s is here", attempt)
+		case virt.IsNotAsExpected(err) && again != nil:
+			again()
 			return
-		case d.seen.Running():
-		case !arrived(d.seen.Domain):
-			c.refuse(d, o, now, "the copy is not complete: %s (%s), job %s", d.seen.State, d.seen.Reason, d.seen.Job.Operation)
-			return
-		case known && d.arrival().Resumed:
-			c.refuse(d, o, now, "the copy has run here and was paused by somebody")
-			return
-		}
-		next := d.raised(o)
-		next.Phase, next.Confirmed = journal.Held, true
-		if !known {
-			// The journal was lost; the leader's order and the id in the live
-			// XML agree on what this process is.
-			next.Attempt = &journal.Attempt{ID: attempt, Role: journal.Target, Stage: journal.Prepared,
-				Arrival: &journal.Arrival{StoodBefore: true, Complete: true}}
-		}
-		if !c.promise(d, o, next, now) {
-			return
-		}
-		if d.seen.Running() {
-			c.resumed(d, now)
-			c.done(d, o, now)
+		case err != nil:
 			c.look(d, now)
+			c.fail(d, o, now, err)
 			return
 		}
-		c.Hands.Resume(d.UUID, func(now time.Time, _ struct{}, err error) {
-			c.step++
-			d.touched = c.step
-			if err != nil && !virt.IsAlreadyRunning(err) {
-				c.look(d, now)
-				c.fail(d, o, now, err)
-				return
-			}
-			c.resumed(d, now)
-			c.done(d, o, now)
-			c.look(d, now)
-		})
+		c.resumed(d, now)
+		c.done(d, o, now)
+		c.look(d, now)
 	})
 }
 

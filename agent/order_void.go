@@ -174,7 +174,7 @@ func (c *Core) resumeOwn(d *domain, o *agentv1.Order, now time.Time) {
 		if !c.promise(d, o, d.raised(o), now) {
 			return
 		}
-		c.Hands.Resume(d.UUID, func(now time.Time, _ struct{}, err error) {
+		c.Hands.Resume(d.UUID, d.asSeen(), func(now time.Time, _ struct{}, err error) {
 			c.step++
 			d.touched = c.step
 			c.look(d, now)

@@ -82,6 +82,10 @@ type Controller interface {
 	// Resume lets a paused domain run. IsAlreadyRunning when it does. It may
 	// wait 30 s for a job that is in its way.
 	Resume(ctx context.Context, uuid string) error
+	// ResumeIf is Resume, after a look at id, state and job just before;
+	// IsNotAsExpected when they differ, and nothing was done. The attempt is
+	// not read again: a process keeps it, and libvirt's id names the process.
+	ResumeIf(ctx context.Context, uuid string, want Expect) error
 	Suspend(ctx context.Context, uuid string) error
 	// Destroy kills the domain's process if the domain is as expected, else
 	// IsNotAsExpected. The look and the blow are two calls to libvirt: nobody

@@ -231,8 +231,8 @@ func (h *hands) AbortJob(uuid string, done agent.Done[struct{}]) {
 	h.tell("abort "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.AbortJob(ctx, uuid) })
 }
 
-func (h *hands) Resume(uuid string, done agent.Done[struct{}]) {
-	h.tell("resume "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.Resume(ctx, uuid) })
+func (h *hands) Resume(uuid string, want virt.Expect, done agent.Done[struct{}]) {
+	h.tell("resume "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.ResumeIf(ctx, uuid, want) })
 }
 
 func (h *hands) Destroy(uuid string, want virt.Expect, done agent.Done[struct{}]) {

@@ -20,6 +20,28 @@ func (c *conn) Resume(ctx context.Context, uuid string) error {
 	})
 }
 
+func (c *conn) ResumeIf(ctx context.Context, uuid string, want virt.Expect) error {
+	return c.order(ctx, "resume", uuid, func(d *libvirt.Domain) error {
+		seen := virt.Domain{UUID: uuid, ID: virt.Inactive, Attempt: want.Attempt}
+		if id, err := d.GetID(); err == nil { // else it was shut off when it was looked up
+			seen.ID = int(id)
+		}
+		var err error
+		if seen.Job, err = c.current(uuid); err != nil { // before the state, as in lookActive
+			return err
+		}
+		s, reason, err := d.GetState()
+		if err != nil {
+			return err
+		}
+		seen.State, seen.Reason = state(s, reason)
+		if err := want.Check(seen); err != nil {
+			return err
+		}
+		return d.Resume()
+	})
+}
+
 // already marks libvirt's "invalid" as what it means; libvirt has one number
 // for both, and its text is not for programs.
 func already(op, uuid string, err error) error {

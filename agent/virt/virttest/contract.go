@@ -368,7 +368,15 @@ func testLifecycle(_ *testing.T, x *bench) {
 	if d.State != virt.StatePaused || d.Reason != virt.ReasonUser || !d.Paused() || d.Running() || d.PausedByMove() {
 		x.Errorf("suspended domain: %+v", d)
 	}
-	x.must(x.a.Resume(x.ctx(), guestUUID))
+	for _, other := range []virt.Expect{{ID: d.ID + 1, State: virt.StatePaused}, {ID: d.ID, State: virt.StateRunning}} {
+		if err := x.a.ResumeIf(x.ctx(), guestUUID, other); !virt.IsNotAsExpected(err) {
+			x.Errorf("resume of a domain that is not %+v: %v", other, err)
+		}
+	}
+	if got := x.domain(x.a, guestUUID); got.State != virt.StatePaused {
+		x.Errorf("domain after refused resumes: %+v", got)
+	}
+	x.must(x.a.ResumeIf(x.ctx(), guestUUID, virt.Expect{ID: d.ID, State: virt.StatePaused}))
 	if err := x.a.Resume(x.ctx(), guestUUID); !virt.IsAlreadyRunning(err) {
 		x.Errorf("second resume: %v", err)
 	}

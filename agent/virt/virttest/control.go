@@ -21,6 +21,20 @@ func (c *conn) Resume(ctx context.Context, uuid string) error {
 	})
 }
 
+func (c *conn) ResumeIf(ctx context.Context, uuid string, want virt.Expect) error {
+	return c.on(ctx, "resume", uuid, func(d *domain) error {
+		v, err := d.view()
+		if err != nil {
+			return err
+		}
+		if err := want.Check(v); err != nil {
+			return err
+		}
+		d.run(virt.ReasonUnpaused, virt.DetailUnpaused)
+		return nil
+	})
+}
+
 func (c *conn) Suspend(ctx context.Context, uuid string) error {
 	return c.active(ctx, "suspend", uuid, func(d *domain) error {
 		switch {
