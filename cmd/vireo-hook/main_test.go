@@ -83,7 +83,9 @@ func (h *host) journaled(boot string, domains ...journal.Domain) {
 	}
 }
 
-func (h *host) held() { h.journaled(h.boot, journal.Domain{Epoch: 5, Phase: journal.Held, Confirmed: true}) }
+func (h *host) held() {
+	h.journaled(h.boot, journal.Domain{Epoch: 5, Phase: journal.Held, Confirmed: true})
+}
 
 // call is libvirtd's call: stdin is the domain's XML.
 func (h *host) call(name, operation, sub, stdin string) (code int, stderr string) {

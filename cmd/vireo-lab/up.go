@@ -27,6 +27,7 @@ func upCommand() *cli.Command {
 			&cli.StringFlag{Name: "mode", Value: "auto", Usage: "`MODE` of the manager: auto, recommend or shadow", Destination: &o.Mode},
 			&cli.StringFlag{Name: "store", Value: "sqlite", Usage: "`ENGINE` of the managers: sqlite, or etcd, with a cluster of three nodes (etcd1, etcd2, etcd3)", Destination: &o.Store},
 			&cli.IntFlag{Name: "managers", Value: 1, Usage: "number of managers (manager, manager2, …); several need --store etcd", Destination: &o.Managers},
+			&cli.StringFlag{Name: "hook", Value: "off", Usage: "`MODE` of libvirt's hook on the hosts: off, observe or enforce", Destination: &o.Hook},
 			&cli.BoolFlag{Name: "no-vireo", Usage: "hosts and guests only, without manager and agents", Destination: &o.NoVireo},
 		},
 		Action: func(c *cli.Context) error {

@@ -32,7 +32,7 @@ func (p *program) hostsCommand() *cli.Command {
 }
 
 func (p *program) printHosts(hosts []*managerv1.Host) error {
-	t := p.table("HOST", "STATE", "FOR", ">RISK 30D", ">MEMORY CLAIMED", ">OF", ">RUNNING", "REPORT", "HOOK", "WHY")
+	t := p.table("HOST", "STATE", "FOR", ">RISK 30D", ">MEMORY CLAIMED", ">OF", ">RUNNING", "REPORT", "CLAIMS", "WHY")
 	enforcing := 0
 	var unheard []string
 	for _, h := range hosts {
@@ -48,11 +48,11 @@ func (p *program) printHosts(hosts []*managerv1.Host) error {
 		if !h.Heard && h.Dead == nil {
 			unheard = append(unheard, h.Name)
 		}
-		if h.HookMode == "enforce" {
+		if enforces(h) {
 			enforcing++
 		}
 		t.row(h.Name, state(h.State), p.ago(h.StateSince), risk(h.Risk), size(h.MemoryClaimedKib*1024), known(h.MemoryKib*1024),
-			h.DomainsRunning, report, or(h.HookMode, "-"), h.StateReason)
+			h.DomainsRunning, report, claimsOn(h), h.StateReason)
 	}
 	if err := t.print(p.out, "no host is enrolled: vireo agents token --host NAME"); err != nil {
 		return err
@@ -64,6 +64,25 @@ func (p *program) printHosts(hosts []*managerv1.Host) error {
 		p.notef("Claims protect a guest among hosts whose hook enforces them: %d of %d.\n", enforcing, len(hosts))
 	}
 	return nil
+}
+
+// enforces says whether a start without permission is refused on the host: its
+// hook is to refuse it, and libvirtd was seen to call the hook.
+func enforces(h *managerv1.Host) bool { return h.HookMode == "enforce" && h.HookProven }
+
+// claimsOn says what binds virsh on the host.
+func claimsOn(h *managerv1.Host) cell {
+	switch {
+	case h.HookMode == "":
+		return cell{"-", plain}
+	case enforces(h):
+		return cell{"enforced", green}
+	case h.HookMode == "observe" && h.HookProven:
+		return cell{"observed", plain}
+	case h.HookMode == "enforce":
+		return cell{"not enforced", red}
+	}
+	return cell{"not enforced", plain}
 }
 
 func (p *program) hostsRemoveCommand() *cli.Command {
@@ -139,7 +158,14 @@ func (p *program) printHost(h *managerv1.Host) {
 	if !h.Libvirtd {
 		libvirtd = "does not answer"
 	}
-	p.printf("  libvirtd   %s, libvirt %s, QEMU %s, hook %s\n", libvirtd, or(h.LibvirtVersion, "?"), or(h.QemuVersion, "?"), or(h.HookMode, "?"))
+	p.printf("  libvirtd   %s, libvirt %s, QEMU %s\n", libvirtd, or(h.LibvirtVersion, "?"), or(h.QemuVersion, "?"))
+	p.printf("  claims     %s", claimsOn(h))
+	if h.HookMode == "off" || h.HookMode == "" {
+		p.printf(": hook.mode is off on the host")
+	} else if h.HookProblem != "" {
+		p.printf(": libvirt's hook (%s): %s", h.HookMode, h.HookProblem)
+	}
+	p.printf("\n")
 	if h.MemoryKib == 0 {
 		p.printf("  memory     %s claimed; it has not said how much it has\n", size(h.MemoryClaimedKib*1024))
 	} else {

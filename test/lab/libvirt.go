@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vireo-kvm/vireo/agent/hook"
+	"github.com/vireo-kvm/vireo/configs"
 	"github.com/vireo-kvm/vireo/test/lab/supervise"
 )
 
@@ -49,7 +51,11 @@ func keepalive(short bool) string {
 
 // configureLibvirt fills a host's /etc/libvirt and gives it what libvirt has found
 // out about QEMU before, which saves half a second at the first guest's start.
-func configureLibvirt(disk, uuid string, short bool) error {
+//
+// With a hook its file is there before libvirtd begins, which looks for hooks
+// only then.
+func configureLibvirt(disk, uuid string, o Options) error {
+	short := o.ShortKeepalive
 	etc := filepath.Join(disk, "etc/libvirt")
 	if err := errors.Join(os.RemoveAll(etc), os.MkdirAll(etc, 0o755), os.MkdirAll(filepath.Join(disk, "var/log/libvirt/qemu"), 0o755)); err != nil {
 		return err
@@ -60,6 +66,12 @@ func configureLibvirt(disk, uuid string, short bool) error {
 		"libvirt.conf":  `uri_default = "qemu:///system"` + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if o.Hook != string(configs.HookOff) {
+		script := hook.Script(filepath.Join(filepath.Dir(disk), "bin", "vireo-hook"), configs.AgentPath)
+		if _, err := hook.Install(filepath.Join(disk, hook.File()), script); err != nil {
 			return err
 		}
 	}

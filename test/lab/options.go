@@ -53,6 +53,7 @@ type Options struct {
 	Mode           string `json:"mode"`            // of the manager: "auto" (default), "recommend" or "shadow"
 	Store          string `json:"store"`           // of the managers: "sqlite" (default) or "etcd", with a cluster of its own
 	Managers       int    `json:"managers"`        // 1 (default) to MaxManagers; more than one with etcd only
+	Hook           string `json:"hook"`            // libvirt's hook on the hosts: "off" (default), "observe" or "enforce"
 	Bin            string `json:"bin"`             // directory of the programs; "": found by FindBin
 
 	// Say is told what is going on, a line at a time; may be nil.
@@ -76,6 +77,9 @@ func (o *Options) Validate() error {
 	if o.Managers == 0 {
 		o.Managers = 1
 	}
+	if o.Hook == "" {
+		o.Hook = string(configs.HookOff)
+	}
 	if o.Say == nil {
 		o.Say = func(string) {}
 	}
@@ -96,6 +100,10 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("managers: %d, expected 1 to %d", o.Managers, MaxManagers)
 	case o.Managers > 1 && !o.several():
 		return fmt.Errorf("managers: %d, expected 1 with the store %s; several need --store etcd", o.Managers, o.Store)
+	case !slices.Contains([]configs.HookMode{configs.HookOff, configs.HookObserve, configs.HookEnforce}, configs.HookMode(o.Hook)):
+		return fmt.Errorf("hook: %q, expected off, observe or enforce", o.Hook)
+	case o.Hook != string(configs.HookOff) && o.NoVireo:
+		return fmt.Errorf("hook: %q without vireo", o.Hook)
 	case o.DirtyRate < 0:
 		return fmt.Errorf("dirty-rate: %d MiB/s, expected 0 or more", o.DirtyRate)
 	}

@@ -193,7 +193,7 @@ func buildMachine(ctx context.Context, made *madeLog, d Description, machine str
 		if err := furnishHardware(machine); err != nil {
 			return err
 		}
-		if err := configureLibvirt(disk, d.host(machine).UUID, d.Options.ShortKeepalive); err != nil {
+		if err := configureLibvirt(disk, d.host(machine).UUID, d.Options); err != nil {
 			return err
 		}
 	}

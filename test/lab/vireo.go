@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vireo-kvm/vireo/configs"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
 	"github.com/vireo-kvm/vireo/test/lab/hostinit"
@@ -61,7 +62,10 @@ peer_uri = "qemu+tcp://{host}/system"
 sys = %q
 kmsg = %q
 mounts = %q
-`, strings.Join(managers, ", "), r.Smartctl, r.Sys, r.Kmsg, r.Mounts)
+
+[hook]
+mode = %q
+`, strings.Join(managers, ", "), r.Smartctl, r.Sys, r.Kmsg, r.Mounts, d.Options.Hook)
 }
 
 // cliTOML is the configuration of vireo for the lab's administrator.
@@ -199,7 +203,7 @@ func (l *Lab) waitAgents(ctx context.Context) error {
 		}
 		reported := 0
 		for _, h := range hosts.Msg.GetHosts() {
-			if h.GetConnected() && h.GetLibvirtd() {
+			if h.GetConnected() && h.GetLibvirtd() && (h.GetHookProven() || l.Options.Hook == string(configs.HookOff)) {
 				reported++
 			}
 		}
@@ -208,7 +212,7 @@ func (l *Lab) waitAgents(ctx context.Context) error {
 			return err
 		}
 		if held := len(claims.Msg.GetClaims()); reported < len(l.Hosts) || held < len(l.Guests) {
-			return fmt.Errorf("%d of %d hosts have reported, %d of %d guests are claimed", reported, len(l.Hosts), held, len(l.Guests))
+			return fmt.Errorf("%d of %d hosts have reported all, %d of %d guests are claimed", reported, len(l.Hosts), held, len(l.Guests))
 		}
 		return nil
 	})

@@ -18,7 +18,7 @@ func TestTheConfigurationIsReadAsMeant(t *testing.T) {
 		}
 		return path
 	}
-	one := describe(Options{Hosts: 2, Mode: "auto", Store: configs.StoreSQLite, Managers: 1}, image{}, time.Time{})
+	one := describe(Options{Hosts: 2, Mode: "auto", Store: configs.StoreSQLite, Managers: 1, Hook: "enforce"}, image{}, time.Time{})
 	m, err := configs.LoadManager(write("manager.toml", managerTOML(one, ManagerName)))
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestTheConfigurationIsReadAsMeant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Manager.String() != "https://manager:7443" || a.Smartctl != "/run/vireo-lab/hosts/h2/disk/smart/smartctl" || a.Roots.Proc != "/proc" || a.Roots.Mounts != "/run/vireo-lab/hosts/h2/mountinfo" {
+	if a.Manager.String() != "https://manager:7443" || a.Smartctl != "/run/vireo-lab/hosts/h2/disk/smart/smartctl" || a.Roots.Proc != "/proc" || a.Roots.Mounts != "/run/vireo-lab/hosts/h2/mountinfo" || a.Hook.Mode != configs.HookEnforce {
 		t.Errorf("agent.toml was read as %+v", a)
 	}
 	c, err := configs.LoadCLI(write("cli.toml", cliTOML(one)))
