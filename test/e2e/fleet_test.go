@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var err error
-	fleet, err = lab.Up(ctx, lab.Options{Hosts: 3, Guests: 4, GuestMiB: 128, ShortKeepalive: true, Say: func(s string) { fmt.Println(s) }})
+	fleet, err = lab.Up(ctx, lab.Options{Hosts: 3, Guests: 4, GuestMiB: 128, ShortKeepalive: true, Hook: "enforce", Say: func(s string) { fmt.Println(s) }})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "no lab:", err)
 		return 1
