@@ -112,6 +112,9 @@ func (d *domain) original(dep *journal.Departure) bool {
 // changed, and nothing may be done or answered as if it had.
 func (c *Core) commit(d *domain, next journal.Domain, now time.Time) error {
 	next.Changed = now.Round(0)
+	if d.seen.Name != "" {
+		next.Name = d.seen.Name
+	}
 	if err := c.Journal.SetDomain(next); err != nil {
 		c.Log.Error("journal not written", "domain", d.UUID, "error", err)
 		return err

@@ -67,6 +67,7 @@ func (c *Core) Hooked(r hook.Request, now time.Time, answer func(hook.Answer)) {
 		return
 	}
 	q.subject, q.d = subject, c.domain(subject.UUID)
+	q.d.Name = subject.Name
 	switch j := c.judge(q); j.Decision {
 	case hook.Permit:
 		c.permit(q, j.Ground, now)

@@ -83,7 +83,7 @@ func (c *Core) reportHook(r *agentv1.Report) {
 			continue
 		}
 		r.RefusedStarts = append(r.RefusedStarts, &agentv1.RefusedStart{
-			Domain: d.UUID, Name: d.seen.Name, Kind: agentv1.StartKind_START_KIND_START, At: timestamppb.New(d.Owed),
+			Domain: d.UUID, Name: d.Name, Kind: agentv1.StartKind_START_KIND_START, At: timestamppb.New(d.Owed),
 			Reason: "nothing was confirmed on this host", Owed: true,
 		})
 	}

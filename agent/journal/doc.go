@@ -8,7 +8,7 @@
 //
 // # Format
 //
-// Version 1, 2026-11-23; the same day: the hook's mode, grounds of starts, admitted
+// Version 1, 2026-11-23; the same day: names, the hook's mode, grounds of starts, admitted
 // arrivals, owed autostarts. Lines of text:
 //
 //	vireo-journal 1 COUNT

@@ -42,6 +42,7 @@ const (
 // Domain is what a journal says about one domain.
 type Domain struct {
 	UUID       string `json:"uuid"`
+	Name       string `json:"name,omitempty"` // as last seen, for people
 	Generation uint64 `json:"generation,omitempty"`
 	Epoch      uint64 `json:"epoch,omitempty"`
 	Phase      Phase  `json:"phase,omitempty"`

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/configs"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
 	"github.com/vireo-kvm/vireo/pfa"
@@ -14,10 +15,17 @@ func (p *program) claimsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "claims",
 		Usage: "list who may run what; grant, release, move, resolve",
-		Flags: []cli.Flag{hostFlag(), jsonFlag()},
+		Flags: []cli.Flag{
+			hostFlag(), jsonFlag(),
+			&cli.BoolFlag{Name: "local", Usage: "on a hypervisor: what its agent's journal says, without asking the manager"},
+			&cli.StringFlag{Name: "agent-config", Value: configs.AgentPath, Usage: "with --local: the agent's configuration `FILE`"},
+		},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
 				return err
+			}
+			if c.Bool("local") {
+				return p.claimsLocal(c)
 			}
 			res, err := call(c.Context, p, managerv1connect.ManagerServiceClient.ListClaims, &managerv1.ListClaimsRequest{Host: c.String("host")})
 			if err != nil {
