@@ -264,11 +264,11 @@ func fleet() *fakeManager {
 		hosts: []*managerv1.Host{
 			{Name: "h1", State: "evacuating", StateReason: "risk 31.2 % reached 25 %", StateSince: before(3 * time.Minute), Connected: true,
 				LastReport: before(2 * time.Second), Libvirtd: true, Risk: score(31.2, false), MemoryKib: 4 << 20, MemoryClaimedKib: 256 << 10,
-				Cpus: 4, DomainsRunning: 2, DomainsDefined: 2, HookMode: "observe", Heard: true, AgentVersion: "1.0", BootId: "b1", LibvirtVersion: "9.0.0",
+				Cpus: 4, DomainsRunning: 2, DomainsDefined: 2, HookMode: "observe", HookProblem: "it is not installed: vireo-agent hook install", Heard: true, AgentVersion: "1.0", BootId: "b1", LibvirtVersion: "9.0.0",
 				QemuVersion:  "7.2.0",
 				Dependencies: []*managerv1.Dependency{{Component: "disk:Z300V1RR", Kind: "root", Name: "/"}, {Component: "nic:eth0", Kind: "bridge", Name: "br0"}}},
 			{Name: "h2", State: "healthy", StateSince: before(90 * time.Hour), LastReport: before(5 * time.Minute), Libvirtd: true, Risk: score(0.05, false),
-				MemoryKib: 8 << 20, Cpus: 8, HookMode: "enforce", Heard: true, AgentVersion: "1.0"},
+				MemoryKib: 8 << 20, Cpus: 8, HookMode: "enforce", HookProven: true, Heard: true, AgentVersion: "1.0"},
 			{Name: "h3", State: "unknown", StateReason: "never reported", Heard: true},
 		},
 		domains: []*managerv1.DomainRow{
