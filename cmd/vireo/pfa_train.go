@@ -25,6 +25,8 @@ func pfaTrainCommand() *cli.Command {
 			&cli.StringFlag{Name: "kind", Value: "disk", Usage: "`KIND` of component: disk or memory"},
 			&cli.PathFlag{Name: "features", Usage: "`FILE`.csv[.gz] of memory modules"},
 			&cli.PathFlag{Name: "data", Usage: "`DIR` with hdd_history_drives*.csv.gz and hdd_history_segments*.csv.gz"},
+			&cli.PathFlag{Name: "store", Usage: "a manager's `DB`: the operator's own history; failures are those marked in the ledger"},
+			ledgerFlag(),
 			&cli.PathFlag{Name: "out", Required: true, Usage: "model `FILE`.vpfa to write"},
 			&cli.PathFlag{Name: "exclude", Usage: "`DIR` of drives' recordings (SERIAL.csv) that are never trained on"},
 			&cli.StringFlag{Name: "name", Value: "own", Usage: "`NAME` of the model"},
@@ -84,8 +86,8 @@ func trainModel(c *cli.Context) error {
 	say := func(step string) { said.step("%s", step) }
 	var train func() (trained, pfa.Metrics, error)
 	switch kind := c.String("kind"); {
-	case kind == "disk" && c.Path("data") != "" && c.Path("features") == "":
-		t, err := diskTraining(c)
+	case kind == "disk" && (c.Path("data") == "") != (c.Path("store") == "") && c.Path("features") == "":
+		t, err := diskTraining(c, said)
 		if err != nil {
 			return badInput(err)
 		}
@@ -113,14 +115,14 @@ func trainModel(c *cli.Context) error {
 			return m, m.Header().Evaluation, nil
 		}
 	default:
-		return usagef("vireo pfa train: expected either --kind disk and --data, or --kind memory and --features")
+		return usagef("vireo pfa train: expected either --kind disk and --data or --store, or --kind memory and --features")
 	}
 	return keepModel(c, said, train)
 }
 
 // diskTraining reads what a model of hard drives is trained on.
-func diskTraining(c *cli.Context) (pfa.Training, error) {
-	h, err := readHistory(c.Path("data"))
+func diskTraining(c *cli.Context, said *progress) (pfa.Training, error) {
+	h, err := ownOrRead(c, said)
 	t := pfa.Training{Name: c.String("name"), Drives: h.drives, Sources: h.sources}
 	if err != nil {
 		return t, err
@@ -135,6 +137,21 @@ func diskTraining(c *cli.Context) (pfa.Training, error) {
 		t.Exclude, err = recordedSerials(dir)
 	}
 	return t, err
+}
+
+// ownOrRead takes the histories from --data, or from what a manager has kept.
+func ownOrRead(c *cli.Context, said *progress) (history, error) {
+	if c.Path("store") == "" {
+		return readHistory(c.Path("data"))
+	}
+	f, err := openFleet(c, said)
+	if err != nil {
+		return history{}, err
+	}
+	defer f.Close()
+	h := history{drives: f.drives()}
+	h.sources = []pfa.Source{{Name: filepath.Base(c.Path("store")), Rows: len(h.drives)}}
+	return h, nil
 }
 
 // keepModel trains and writes the model and its card.
