@@ -16,9 +16,9 @@ type domain struct {
 	autostart   bool
 	managedSave bool
 	saved       time.Duration // what its image's memory has seen
-	offReason   virt.Reason // of a domain that is shut off
-	last        virt.Job    // the job that ended last
-	proc        *proc       // nil when shut off
+	offReason   virt.Reason   // of a domain that is shut off
+	last        virt.Job      // the job that ended last
+	proc        *proc         // nil when shut off
 
 	memory, dirty uint64 // bytes and bytes/s, see SetLoad
 }
