@@ -11,7 +11,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr
 DESTDIR  ?=
 
-.PHONY: help deps build proto lint test test-long demo bench bench-evacuation bench-pfa fresh install verify-units model sample clean sim sim-mutants
+.PHONY: help deps build proto lint test test-long demo bench bench-evacuation bench-doublerun bench-pfa fresh install verify-units model sample clean sim sim-mutants
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ sim-mutants: ## plant bugs, one at a time, and count the days until each is caug
 
 demo: deps build ## a failing disk empties its host, live in the terminal (KEEP=1 leaves the lab up)
 	bin/vireo-lab demo
+
+bench-doublerun: deps build ## who ends with two running copies when an answer is lost: virsh, Pacemaker's agent, vireo (needs resource-agents)
+	@$(GO) run ./test/bench/doublerun
 
 fresh: ## make demo and make test in a fresh Debian 12 chroot (as root, needs debootstrap)
 	@.ci/fresh

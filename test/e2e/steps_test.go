@@ -157,37 +157,44 @@ func crashAt(t *testing.T, h hold, victims func(crossing) [][2]string) {
 	finishedWithReasons(t)
 }
 
-// cross orders a move of g1 to another host.
-func cross(t *testing.T, first func(*testing.T, crossing)) crossing {
+// cross orders a move of g1 to another host, one that is not avoided because of
+// what an earlier crash made it refuse.
+func cross(t *testing.T, first func(*testing.T, crossing)) (c crossing) {
 	t.Helper()
-	c := crossing{guest: "g1", b: "h2"}
+	c.guest = fleet.Guests[0].Name
 	var wrong string
 	if c.a, wrong = runsOnce(t, c.guest); wrong != "" {
 		t.Fatal(wrong)
-	}
-	if c.a == c.b {
-		c.b = "h1"
-	}
-	if err := fleet.Shape(t.Context(), c.a, c.b, copying); err != nil {
-		t.Fatal(err)
-	}
-	if first != nil {
-		first(t, c)
 	}
 	api, err := fleet.API()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, g := range fleet.Guests {
-		if g.Name != c.guest {
-			continue
+	until(t, 2*time.Minute, func() (refused string) {
+		for _, h := range fleet.Hosts {
+			if c.b = h.Name; c.b == c.a {
+				continue
+			}
+			if err := fleet.Shape(t.Context(), c.a, c.b, copying); err != nil {
+				t.Fatal(err)
+			}
+			if first != nil {
+				first(t, c)
+			}
+			moved, err := api.MoveClaim(t.Context(), connect.NewRequest(&managerv1.MoveClaimRequest{
+				Domain: fleet.Guests[0].UUID, Target: c.b, Reason: "to be disturbed",
+			}))
+			if err == nil {
+				c.id = moved.Msg.GetMigration().GetId()
+				return ""
+			}
+			refused = err.Error()
+			if err := fleet.Heal(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
-		moved, err := api.MoveClaim(t.Context(), connect.NewRequest(&managerv1.MoveClaimRequest{Domain: g.UUID, Target: c.b, Reason: "to be disturbed"}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.id = moved.Msg.GetMigration().GetId()
-	}
+		return refused
+	})
 	return c
 }
 
