@@ -103,7 +103,10 @@ func (c *Core) keep(d *domain, o *agentv1.Order, s *agentv1.Settle, now time.Tim
 		return
 	}
 	next := d.raised(o)
-	if d.present() {
+	// What was given up with this epoch stays so: the definition is the order's,
+	// the permission is not.
+	givenUp := d.Phase == journal.Released && d.Generation == o.GetGeneration() && d.Epoch == o.GetEpoch()
+	if d.present() && !givenUp {
 		next.Phase, next.Confirmed = journal.Held, true
 	}
 	if !c.promise(d, o, next, now) {

@@ -529,3 +529,25 @@ func TestProof(t *testing.T) {
 		t.Error("a file that was removed is still proven")
 	}
 }
+
+// TestSettleGivesNothingBack: a definition that is settled late is no permission
+// to run what was given up with the same epoch.
+func TestSettleGivesNothingBack(t *testing.T) {
+	w := enforcing(t, "h1")
+	s := w.hosts["h1"]
+	s.confirmed(5)
+	s.order(&agentv1.Order{Id: "release", Epoch: 6, Body: &agentv1.Order_Release{Release: &agentv1.Release{}}})
+	w.boot("h1") // by somebody whom the hook did not hear
+	settle := &agentv1.Order{Id: "settle", Epoch: 6, Attempt: "a1", Body: &agentv1.Order_Settle{Settle: &agentv1.Settle{Keep: true, Autostart: true}}}
+	if r := s.order(settle); r.GetOutcome() != agentv1.Outcome_OUTCOME_DONE {
+		t.Fatalf("settle: %v", r)
+	}
+	if d := s.files.State().Domains[guest]; d.Phase != journal.Released || d.Confirmed {
+		t.Errorf("journaled %s, confirmed %t", d.Phase, d.Confirmed)
+	}
+	settle.Id, settle.Epoch = "later", 7
+	s.order(settle)
+	if d := s.files.State().Domains[guest]; d.Phase != journal.Held || !d.Confirmed {
+		t.Errorf("with a newer epoch: %s, confirmed %t", d.Phase, d.Confirmed)
+	}
+}
