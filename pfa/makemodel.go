@@ -96,6 +96,7 @@ func (in *Training) fit(kept []Drive, metrics Metrics, split string, accepted []
 		Excluded: slices.Sorted(slices.Values(in.Exclude)), Licence: in.Licence,
 		Accepted: accepted,
 	}
+	m.header.Reference = data.references()
 	seen := -1
 	for _, l := range data.marks {
 		if l.drive != seen {

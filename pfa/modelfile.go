@@ -50,6 +50,7 @@ type Header struct {
 	Fleet       map[string]float64            `json:"fleet_shift,omitempty"` // logits that the operator's own fleet adds, by family, "" for all
 	Provenance  Provenance                    `json:"provenance"`
 	Evaluation  Metrics                       `json:"evaluation"`
+	Reference   []Reference                   `json:"reference,omitempty"` // the trees' features in training, in their order
 	Golden      []Golden                      `json:"golden"`
 	Checksum    string                        `json:"-"` // of the file; filled in when loading
 }
@@ -185,6 +186,11 @@ func (m *Model) assemble(body []byte) error {
 		return fmt.Errorf("drift %g is outside 0 … 10", h.Drift)
 	case !h.Calibration.sound():
 		return errors.New("the calibration does not rise")
+	}
+	for i := range h.Reference {
+		if r := &h.Reference[i]; len(h.Reference) != len(treeColumns) || r.Name != treeColumns[i].Name || !r.sound() {
+			return fmt.Errorf("the reference of feature %q does not fit", r.Name)
+		}
 	}
 	for family, shift := range h.Fleet {
 		if !(math.Abs(shift) <= maxShift) {

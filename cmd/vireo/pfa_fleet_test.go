@@ -92,6 +92,7 @@ func TestLedgerAndBacktest(t *testing.T) {
 	do("backtest --evacuate 99/98 --store "+db).expect(t, 0, "0 guests of 0.0 GiB", "0 of 1 marked failure")
 	do("backtest --json --store "+db).expect(t, 0, `"failures_ahead": 1`, `"memory_kib": 4194304`)
 
+	do("drift --store "+db).expect(t, 0, "30-day risk", "2 drives, ")
 	// The store's history is one that can be trained on, if it had more failures.
 	do("train --store "+db+" --out "+filepath.Join(t.TempDir(), "m.vpfa")).expect(t, 2, "2 drives read")
 

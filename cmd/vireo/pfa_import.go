@@ -18,7 +18,7 @@ import (
 // pfaCommand is `vireo pfa`, with what needs a manager.
 func (p *program) pfaCommand() *cli.Command {
 	c := pfaCommand()
-	c.Subcommands = append(c.Subcommands, p.pfaImportCommand(), p.pfaBacktestCommand(), p.pfaLedgerCommand())
+	c.Subcommands = append(c.Subcommands, p.pfaImportCommand(), p.pfaBacktestCommand(), p.pfaLedgerCommand(), p.pfaDriftCommand())
 	return c
 }
 
