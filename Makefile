@@ -11,7 +11,7 @@ LDFLAGS  := -X main.version=$(VERSION)
 PREFIX   ?= /usr
 DESTDIR  ?=
 
-.PHONY: help deps build proto lint test test-long demo bench bench-evacuation bench-doublerun bench-pfa fresh install verify-units model sample clean sim sim-mutants
+.PHONY: help deps build proto lint test test-long demo bench bench-store bench-evacuation bench-doublerun bench-pfa fresh install verify-units model sample clean sim sim-mutants
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ fresh: ## make demo and make test in a fresh Debian 12 chroot (as root, needs de
 
 bench: ## Go benchmarks of all packages
 	$(GO) test -run '^$$' -bench . ./...
+
+bench-store: ## what claims cost on top of the bare engine, and how fast a manager starts with 200,000 of them
+	$(GO) test -run '^$$' -bench . -benchtime 3s ./test/bench/store
 
 bench-evacuation: deps build ## evacuation beside bare concurrent virsh migrate, medians of 5 as JSON
 	@$(GO) run ./test/bench/evacuation

@@ -138,8 +138,11 @@ func (c *Core) load(r store.Reader, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	for _, cl := range claims {
-		c.claims[cl.Domain] = &claim{Claim: cl}
+	c.claims = make(map[string]*claim, len(claims))
+	held := make([]claim, len(claims))
+	for i, cl := range claims {
+		held[i].Claim = cl
+		c.claims[cl.Domain] = &held[i]
 	}
 	rows, err := r.Migrations(store.MigrationFilter{Open: true})
 	if err != nil {
@@ -175,6 +178,10 @@ func (c *Core) load(r store.Reader, now time.Time) error {
 	}
 	for _, d := range domains {
 		if h := c.hosts[d.Host]; h != nil {
+			d.Host = h.Name // one string for all its guests, as below
+			if cl := c.claims[d.UUID]; cl != nil {
+				d.UUID = cl.Domain
+			}
 			h.last[d.UUID] = d
 		}
 	}

@@ -175,7 +175,7 @@ func examine(ctx context.Context, path string) (f Facts, err error) {
 		if err := ours(s); err != nil {
 			return err
 		}
-		if err := check(s); err != nil {
+		if err := checkAll(s); err != nil {
 			return err
 		}
 		for query, to := range map[string][]any{

@@ -86,7 +86,7 @@ func open(ctx context.Context, path string) (_ *DB, err error) {
 	if err := upgrade(writer[0], all); err != nil {
 		return nil, err
 	}
-	if err := check(writer[0]); err != nil {
+	if err := check(writer[0], promised...); err != nil {
 		return nil, err
 	}
 	if err := db.begin(writer[0]); err != nil {
@@ -112,7 +112,7 @@ func (db *DB) connect(ctx context.Context, n int, more url.Values) ([]*session, 
 		"_synchronous":  {"FULL"},
 		"_foreign_keys": {"true"},
 		"_busy_timeout": {"10000"}, // ms; only another program with the file open makes us wait
-		"_cache_size":   {"-16000"},
+		"_cache_size":   {"-8000"}, // KiB, of each connection
 	}
 	for k, v := range more {
 		params[k] = v
@@ -180,7 +180,8 @@ func (db *DB) NewGeneration(ctx context.Context, seen uint64) (store.Identity, e
 			if err := db.fence(s); err != nil {
 				return err
 			}
-			_, err := s.exec("UPDATE meta SET generation = ?, epoch = epoch + ?", id.Generation, store.EpochLeap)
+			s.given += store.EpochLeap
+			_, err := s.exec("UPDATE meta SET generation = ?", id.Generation)
 			return err
 		})
 		if err != nil {
@@ -194,12 +195,14 @@ func (db *DB) NewGeneration(ctx context.Context, seen uint64) (store.Identity, e
 	return db.Identity(), err
 }
 
-// fence refuses to go on when another manager has opened the file.
+// fence refuses to go on when another manager has opened the file. It also reads
+// the epoch counter, which only the fenced may use.
 func (db *DB) fence(s *session) error {
 	var now store.Identity
-	if err := s.row("SELECT generation, term, instance FROM meta", nil, &now.Generation, &now.Term, &now.Instance); err != nil {
+	if err := s.row("SELECT generation, term, instance, epoch FROM meta", nil, &now.Generation, &now.Term, &now.Instance, &s.given); err != nil {
 		return err
 	}
+	s.stored = s.given
 	if mine := db.Identity(); now != mine {
 		return fmt.Errorf("generation %d term %d of instance %s, this is generation %d term %d of instance %s: %w",
 			now.Generation, now.Term, now.Instance, mine.Generation, mine.Term, mine.Instance, store.ErrFenced)

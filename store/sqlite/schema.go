@@ -1,9 +1,11 @@
 package sqlite
 
 import (
+	"context"
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,14 +79,52 @@ func upgrade(s *session, all []step) error {
 	return nil
 }
 
-// check looks for damage. It reads the whole file once.
-func check(s *session) error {
-	rows, err := query(s, "PRAGMA quick_check(5)", nil, func(line *string) []any { return []any{line} })
+// promised are the tables of what was promised to agents and operators. Opening
+// reads all of them; the readings, which may be a thousand times as much, are
+// checked while the manager works (CheckReadings).
+var promised = []string{"meta", "hosts", "claims", "migrations", "owed", "decisions", "events", "settings", "tokens", "domains"}
+
+// check looks for damage in some tables, with their indexes; it reads all of
+// them.
+func check(s *session, tables ...string) error {
+	for _, table := range tables {
+		if err := quickCheck(s, "PRAGMA quick_check('"+table+"')"); err != nil {
+			return fmt.Errorf("table %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+// checkAll looks for damage anywhere in the file.
+func checkAll(s *session) error { return quickCheck(s, "PRAGMA quick_check(5)") }
+
+func quickCheck(s *session, pragma string) error {
+	rows, err := query(s, pragma, nil, func(line *string) []any { return []any{line} })
 	if err != nil {
 		return err
 	}
 	if len(rows) == 1 && rows[0] == "ok" {
 		return nil
 	}
-	return fmt.Errorf("quick_check: %s: %w", strings.Join(rows, "; "), store.ErrCorrupt)
+	return fmt.Errorf("quick_check: %s: %w", strings.Join(rows[:min(len(rows), 5)], "; "), store.ErrCorrupt)
+}
+
+// CheckReadings looks for damage in everything that opening has not read, a table
+// at a time, and names the table. Claims go on meanwhile.
+func (db *DB) CheckReadings(ctx context.Context) error {
+	var all []string
+	err := db.reading(ctx, func(s *session) (err error) {
+		all, err = query(s, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name", nil,
+			func(name *string) []any { return []any{name} })
+		return err
+	})
+	for _, table := range all {
+		if err == nil && !slices.Contains(promised, table) {
+			err = db.reading(ctx, func(s *session) error { return check(s, table) })
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("check store %s: %w", db.path, err)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
@@ -25,8 +26,9 @@ type session struct {
 	// may have rolled back on its own then, and whatever came after would be a
 	// transaction of its own: so nothing comes after.
 	broken error
-	// given is the last epoch given out, as this transaction knows it; 0: not yet.
-	given uint64
+	// given is the last epoch given out, as this transaction knows it: read by the
+	// fence, written once before the commit if it has grown from stored.
+	given, stored uint64
 }
 
 func newSession(ctx context.Context, db *sql.DB) (*session, error) {
@@ -51,7 +53,7 @@ func (s *session) transaction(f func() error) error { return s.within("BEGIN IMM
 func (s *session) snapshot(f func() error) error { return s.within("BEGIN", "ROLLBACK", f) }
 
 func (s *session) within(begin, end string, f func() error) (err error) {
-	s.broken, s.given = nil, 0
+	s.broken, s.given, s.stored = nil, 0, 0
 	if _, err := s.exec(begin); err != nil {
 		return err
 	}
@@ -64,6 +66,11 @@ func (s *session) within(begin, end string, f func() error) (err error) {
 	}()
 	if err := f(); err != nil {
 		return err
+	}
+	if s.given != s.stored {
+		if _, err := s.exec("UPDATE meta SET epoch = ?", s.given); err != nil {
+			return err
+		}
 	}
 	if _, err := s.exec(end); err != nil { // s.broken, when f has swallowed it
 		return err
@@ -162,19 +169,33 @@ func query[T any](s *session, text string, args []any, fields func(*T) []any) ([
 		return nil, s.fail(err)
 	}
 	defer rows.Close()
-	var all []T
+	// In chunks that are joined once: a fleet's claims are not copied over and
+	// over while the list grows. One value is scanned into, with one list of
+	// pointers to its fields.
+	var chunks [][]T
+	var chunk []T
+	var v, none T
+	to := fields(&v)
 	for rows.Next() {
-		var v T
-		if err := rows.Scan(fields(&v)...); err != nil {
+		if err := rows.Scan(to...); err != nil {
 			return nil, s.fail(err)
 		}
-		all = append(all, v)
+		if len(chunk) == chunkRows {
+			chunks, chunk = append(chunks, chunk), make([]T, 0, chunkRows)
+		}
+		chunk = append(chunk, v)
+		v = none // a document that says nothing of a field leaves it
 	}
 	if err := rows.Err(); err != nil {
 		return nil, s.fail(err)
 	}
-	return all, nil
+	if len(chunks) == 0 {
+		return chunk, nil
+	}
+	return slices.Concat(append(chunks, chunk)...), nil
 }
+
+const chunkRows = 4096
 
 // translate puts the store's error around SQLite's, by code.
 func translate(err error) error {
