@@ -58,11 +58,28 @@ func run(ctx context.Context, cfg configs.Manager, log *slog.Logger) error {
 		return err
 	}
 	defer db.Close()
+	// What opening has not read is read now. Damage ends the manager by its name:
+	// the disk that has lost readings will lose claims next.
+	ctx, stop := context.WithCancel(ctx)
+	checked := make(chan error, 1)
+	go func() {
+		err := db.CheckReadings(ctx)
+		if errors.Is(err, store.ErrCorrupt) {
+			stop()
+		}
+		checked <- err
+	}()
 	h := &house{cfg: cfg, log: log, ca: ca, own: own, model: model, readings: db}
 	if cfg.Store == configs.StoreEtcd {
-		return h.takeTurns(ctx)
+		err = h.takeTurns(ctx)
+	} else {
+		err = h.lead(ctx, db, nil)
 	}
-	return h.lead(ctx, db, nil)
+	stop()
+	if cerr := <-checked; errors.Is(cerr, store.ErrCorrupt) {
+		err = errors.Join(err, cerr)
+	}
+	return err
 }
 
 // house is what a manager has, whether it leads or not.

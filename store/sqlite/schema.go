@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -88,25 +89,36 @@ var promised = []string{"meta", "hosts", "claims", "migrations", "owed", "decisi
 // them.
 func check(s *session, tables ...string) error {
 	for _, table := range tables {
-		if err := quickCheck(s, "PRAGMA quick_check('"+table+"')"); err != nil {
+		lines, err := query(s, "PRAGMA quick_check('"+table+"')", nil, func(line *string) []any { return []any{line} })
+		if err != nil {
 			return fmt.Errorf("table %s: %w", table, err)
+		}
+		if err := verdict(table, lines); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // checkAll looks for damage anywhere in the file.
-func checkAll(s *session) error { return quickCheck(s, "PRAGMA quick_check(5)") }
-
-func quickCheck(s *session, pragma string) error {
-	rows, err := query(s, pragma, nil, func(line *string) []any { return []any{line} })
+func checkAll(s *session) error {
+	lines, err := query(s, "PRAGMA quick_check(5)", nil, func(line *string) []any { return []any{line} })
 	if err != nil {
 		return err
 	}
-	if len(rows) == 1 && rows[0] == "ok" {
+	return verdict("", lines)
+}
+
+// verdict is what quick_check's lines mean.
+func verdict(table string, lines []string) error {
+	if len(lines) == 1 && lines[0] == "ok" {
 		return nil
 	}
-	return fmt.Errorf("quick_check: %s: %w", strings.Join(rows[:min(len(rows), 5)], "; "), store.ErrCorrupt)
+	text := "quick_check: " + strings.Join(lines[:min(len(lines), 5)], "; ")
+	if table != "" {
+		text = "table " + table + ": " + text
+	}
+	return fmt.Errorf("%s: %w", text, store.ErrCorrupt)
 }
 
 // CheckReadings looks for damage in everything that opening has not read, a table
@@ -120,11 +132,33 @@ func (db *DB) CheckReadings(ctx context.Context) error {
 	})
 	for _, table := range all {
 		if err == nil && !slices.Contains(promised, table) {
-			err = db.reading(ctx, func(s *session) error { return check(s, table) })
+			err = db.reading(ctx, func(s *session) error { return s.checkWhile(ctx, table) })
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("check store %s: %w", db.path, err)
 	}
 	return nil
+}
+
+// checkWhile checks one table until ctx ends: reading a year of readings may take
+// minutes.
+func (s *session) checkWhile(ctx context.Context, table string) error {
+	rows, err := s.conn.QueryContext(ctx, "PRAGMA quick_check('"+table+"')")
+	if err != nil {
+		return fmt.Errorf("table %s: %w", table, translate(err))
+	}
+	defer rows.Close()
+	var lines []string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return fmt.Errorf("table %s: %w", table, translate(err))
+		}
+		lines = append(lines, line)
+	}
+	if err := errors.Join(ctx.Err(), translate(rows.Err())); err != nil {
+		return fmt.Errorf("table %s: %w", table, err)
+	}
+	return verdict(table, lines)
 }
