@@ -245,7 +245,7 @@ func TestOperationsThatMustPass(t *testing.T) {
 						t.Errorf("%s %s, %s: %v %q", op[0], op[1], what, err, out)
 					}
 				}
-				if took := time.Since(begun); took > hook.Deadline {
+				if took := time.Since(begun); took > forever {
 					t.Errorf("%s %s took %s", op[0], op[1], took)
 				}
 				r.Close()
@@ -301,6 +301,10 @@ func TestIncomingWithoutAgent(t *testing.T) {
 	}
 }
 
+// forever is what no answer takes, however busy the machine: whoever waits
+// longer waits for something that never comes.
+const forever = hook.Deadline + 30*time.Second
+
 func checkCall(t *testing.T, h *host, op, stdin, want string) {
 	t.Helper()
 	begun := time.Now()
@@ -311,7 +315,7 @@ func checkCall(t *testing.T, h *host, op, stdin, want string) {
 	case want != "" && (code != 1 || !strings.HasPrefix(stderr, "vireo: ") || !strings.Contains(stderr, want)):
 		t.Errorf("%s: code %d, %q, want a refusal with %q", op, code, stderr, want)
 	}
-	if took := time.Since(begun); took > hook.Deadline+time.Second {
+	if took := time.Since(begun); took > forever {
 		t.Errorf("%s took %s", op, took)
 	}
 }

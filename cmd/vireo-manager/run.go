@@ -100,7 +100,10 @@ func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) erro
 		Store: s, Readings: h.readings, Config: h.cfg, Clock: daemon.Clock{}, Issuer: h.ca,
 		Scorer: manager.ModelScorer{Model: h.model}, Log: h.log, Version: version, Leads: leads,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return nil // it was told to stop before it had begun
+	case err != nil:
 		return err
 	}
 	server := serve.New(serve.Options{
