@@ -209,9 +209,9 @@ func (c *Core) depart(d *domain, g *departing, old *journal.Attempt, now time.Ti
 	c.sight(d)
 	attempt := o.GetAttempt()
 	c.Hands.Migrate(g.params, g.move.GetMaxDowntime().AsDuration(), func(now time.Time, _ struct{}, err error) {
-		if d.Attempt == nil || d.Attempt.ID != attempt {
+		if d.Attempt == nil || d.Attempt.ID != attempt || d.Attempt.Departure == nil {
 			c.step++
-			return // replaced: only a call that was lost is
+			return // replaced or closed: only a call that was lost is
 		}
 		c.migrated(d, now, err)
 	})

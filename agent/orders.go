@@ -290,7 +290,7 @@ func (c *Core) takeNothing(o *agentv1.Order, on bool) {
 
 // confirm: this host holds the claim with the order's epoch.
 func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
-	if dep := d.leaving(); dep != nil && d.Attempt.Stage == journal.Started && dep.Call == journal.CallOut {
+	if dep := d.leaving(); dep != nil && dep.Call == journal.CallOut {
 		c.refuse(d, o, now, "attempt %s is under way here", d.Attempt.ID)
 		return
 	}
@@ -334,6 +334,12 @@ func (c *Core) release(d *domain, o *agentv1.Order, now time.Time) {
 	c.looked(d, o, func(now time.Time) {
 		if d.present() || len(d.Starts) > 0 {
 			c.refuse(d, o, now, "a process of the domain is here: %s (%s)", d.seen.State, d.seen.Reason)
+			return
+		}
+		if dep := d.leaving(); dep != nil && dep.Call == journal.CallOut {
+			// Closing the attempt would permit starts, and libvirt may still take
+			// the definition away.
+			c.refuse(d, o, now, "the call of attempt %s is out", d.Attempt.ID)
 			return
 		}
 		before, next := d.raised(o), d.raised(o)

@@ -332,6 +332,21 @@ func TestVoidWaitsForTheCall(t *testing.T) {
 	a.mustSay(t, doneOutcome, "", say(13, "m1", &agentv1.Void{}))
 }
 
+// TestReleaseWaitsForTheCall: an attempt is closed when nothing of it can happen
+// any more, and its call takes the definition away last.
+func TestReleaseWaitsForTheCall(t *testing.T) {
+	w, a, b := stage(t)
+	b.mustSay(t, doneOutcome, "", say(11, "m1", b.prepares()))
+	a.mustSay(t, begunOutcome, "", say(11, "m1", a.moves()))
+	w.until("gone by the move", func() bool { return a.sees().GetGone() == agentv1.Gone_GONE_BY_THE_MOVE })
+	if a.sees().GetCall() != agentv1.Call_CALL_OUT {
+		t.Fatalf("the call is %s", a.sees().GetCall())
+	}
+	a.mustSay(t, refusedOutcome, "is out", say(12, "", &agentv1.Release{}))
+	w.until("the call has ended", func() bool { return a.sees().GetCall() == agentv1.Call_CALL_ENDED })
+	a.mustSay(t, doneOutcome, "", say(12, "", &agentv1.Release{}))
+}
+
 func TestResume(t *testing.T) {
 	w, a, b := arrive(t)
 	b.mustSay(t, refusedOutcome, "not prepared here", say(12, "m9", &agentv1.Resume{}))

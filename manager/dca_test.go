@@ -122,6 +122,23 @@ func TestRecommendWaitsForApproval(t *testing.T) {
 	})
 }
 
+// TestEmptiedByHandAndReturned: a host that was well when a person emptied it is
+// well when it is given back, also by a manager that was not there.
+func TestEmptiedByHandAndReturned(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.restart()
+	w.until("h1 is drained", time.Minute, func() bool { return w.state("h1") == store.Drained })
+	w.do(func() {
+		if err := w.core.giveBack(w.now, "h1", "alice", ""); err != nil {
+			t.Error(err)
+		}
+	})
+	if w.state("h1") != store.Healthy {
+		t.Errorf("h1 is %s", w.state("h1"))
+	}
+}
+
 func TestRejectedAndReturned(t *testing.T) {
 	w := fleet(t)
 	w.core.pol.Decide.Mode = decide.Recommend

@@ -83,7 +83,9 @@ func (c *Core) loadRisks(ctx context.Context, now time.Time) error {
 		h.risk.hold.Level = levelOf(h.State)
 		h.risk.hold.Toward = h.risk.hold.Level
 		for _, d := range c.decisions {
-			if d.Host == h.Name && d.Kind == store.DecideEvacuate && d.Component == "" && d.standing() {
+			// What a person asked for says nothing of the score.
+			risky := d.Risk.Hard || d.Risk.P30d >= c.pol.Decide.Evacuate.Leave
+			if d.Host == h.Name && d.Kind == store.DecideEvacuate && d.Component == "" && risky && d.standing() {
 				h.risk.hold = decide.Hold{Level: decide.LevelEvacuate, Toward: decide.LevelEvacuate}
 			}
 			if d.Host == h.Name && d.Component != "" && d.standing() {

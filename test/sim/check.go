@@ -7,6 +7,8 @@ import (
 
 	"github.com/vireo-kvm/vireo/agent/journal"
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
+	"github.com/vireo-kvm/vireo/configs"
+
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
@@ -198,7 +200,8 @@ func (s *Sim) undefined(uuid, host string) {
 // started it there after its agent has spoken.
 func (s *Sim) leaves(domain, host, why string) {
 	for _, g := range s.fleet.Guests() {
-		if g.UUID == domain && g.Host == host && g.Running() && !s.guest(domain).tainted() && s.fleet.Now()-s.guest(domain).started > grace {
+		if g.UUID == domain && g.Host == host && g.Running() && !s.guest(domain).tainted() &&
+			(s.byName[host].mode == configs.HookEnforce || s.fleet.Now()-s.guest(domain).started > grace) {
 			s.fail("%s runs on %s: %s", nameOf(domain), host, why)
 		}
 	}

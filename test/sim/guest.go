@@ -12,6 +12,7 @@ import (
 	"github.com/vireo-kvm/vireo/agent/virt"
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/configs"
 )
 
 // guest is a domain and what its users have done to it.
@@ -122,8 +123,15 @@ func (s *Sim) touch(g *guest, st *station, why string) {
 // autostarts: a host is about to boot, and its libvirtd starts what it finds.
 func (s *Sim) autostarts(st *station) {
 	for _, g := range s.guests {
-		if slices.Contains(s.fleet.AutostartOn(g.uuid), st.name) {
+		if !slices.Contains(s.fleet.AutostartOn(g.uuid), st.name) {
+			continue
+		}
+		if st.mode != configs.HookEnforce {
 			s.touch(g, st, "autostart on "+st.name)
+			g.paused = false
+		}
+		st.autostart(g)
+		if st.verdict[g.uuid] == nil {
 			g.paused = false
 		}
 	}
@@ -139,7 +147,12 @@ func (s *Sim) userActs(g *guest) {
 	p := pick(s, ps)
 	st := s.byName[p.Host]
 	s.stir(2 * time.Minute)
-	switch s.rng.IntN(10) {
+	switch s.rng.IntN(11) {
+	case 10:
+		s.count("user's managed save")
+		s.cause = "user"
+		s.touch(g, st, "saved by a user on "+st.name)
+		s.say("%s: user: managed save of %s: %v", st.name, g.name, st.host.Save(g.uuid))
 	case 0, 1:
 		s.count("user's poweroff")
 		s.say("%s: %s powers off", st.name, g.name)
@@ -198,12 +211,19 @@ func (s *Sim) userStarts(g *guest) {
 
 func (s *Sim) userStartsOn(g *guest, st *station) {
 	s.count("user's start")
-	s.touch(g, st, "started by a user on "+st.name)
-	s.stir(time.Minute)
-	if s.user(st, "start "+g.name, func(ctx context.Context, c virt.Conn) error { return c.Start(ctx, g.uuid) }) {
-		g.paused = false
+	if st.mode != configs.HookEnforce {
+		s.touch(g, st, "started by a user on "+st.name)
 	}
-	st.host.SetLoad(g.uuid, g.memory<<10, 1<<20)
+	s.stir(time.Minute)
+	s.starts(st, g.uuid, "user start "+g.name, func(err error) {
+		s.say("%s: user: start %s: %v", st.name, g.name, err)
+		if err != nil {
+			s.count("start refused or failed")
+			return
+		}
+		g.paused, g.started = false, s.fleet.Now()
+		st.host.SetLoad(g.uuid, g.memory<<10, 1<<20)
+	})
 }
 
 // handMigrates moves a guest as an operator does who knows virsh and not vireo.

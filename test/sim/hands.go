@@ -39,15 +39,18 @@ func back[T any](h *hands, done agent.Done[T], v T, err error) {
 // ask is a question: it changes nothing, and dies with the agent.
 func ask[T any](h *hands, done agent.Done[T], question func(ctx context.Context, c virt.Conn) (T, error)) {
 	c, _, err := h.st.keeper.Conn()
-	h.st.s.after(h.st.s.latency(), "agent "+h.st.name, func() {
-		if h.st.life != h.life {
-			return
-		}
-		var v T
-		if err == nil {
-			v, err = question(context.Background(), c)
-		}
-		back(h, done, v, err)
+	cause := "agent " + h.st.name
+	h.st.s.after(h.st.s.latency(), cause, func() {
+		h.st.reached(cause, func() {
+			if h.st.life != h.life {
+				return
+			}
+			var v T
+			if err == nil {
+				v, err = question(context.Background(), c)
+			}
+			back(h, done, v, err)
+		})
 	})
 }
 
@@ -71,7 +74,7 @@ func (h *hands) tell(what, uri string, done agent.Done[struct{}], open func() (v
 			_ = fresh.Close()
 		}
 	}
-	s.after(s.latency(), "agent "+st.name+" "+what, func() {
+	carryOut := func() {
 		if st.life != h.life {
 			if err == nil && s.chance(0.5) {
 				unheard()
@@ -82,11 +85,13 @@ func (h *hands) tell(what, uri string, done agent.Done[struct{}], open func() (v
 			err = command(context.Background(), c)
 		}
 		s.say("%s: libvirt: %s: %v", st.name, what, err)
-		if to := s.at(st, uri); virt.IsTimeout(err) && to != nil && s.chance(0.5) {
+		if to := s.at(st, uri); virt.IsTimeout(err) && s.chance(0.5) {
 			to.late = append(to.late, late{"agent " + st.name + " " + what, unheard})
 		}
 		back(h, done, struct{}{}, err)
-	})
+	}
+	cause := "agent " + st.name + " " + what
+	s.after(s.latency(), cause, func() { s.at(st, uri).reached(cause, carryOut) })
 }
 
 // at finds the station whose libvirtd a URI means.
@@ -96,10 +101,7 @@ func (s *Sim) at(from *station, uri string) *station {
 			return st
 		}
 	}
-	if uri == local {
-		return from
-	}
-	return nil
+	return from
 }
 
 func (h *hands) own() (virt.Conn, error) {
@@ -255,7 +257,19 @@ func (h *hands) Undefine(uuid string, opts virt.UndefineOpts, done agent.Done[st
 }
 
 func (h *hands) Start(uuid string, done agent.Done[struct{}]) {
-	h.tell("start "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.Start(ctx, uuid) })
+	st, s := h.st, h.st.s
+	cause := "agent " + st.name + " start " + nameOf(uuid)
+	s.after(s.latency(), cause, func() {
+		if st.life != h.life && s.chance(0.5) {
+			return
+		}
+		s.starts(st, uuid, cause, func(err error) {
+			s.say("%s: libvirt: start %s: %v", st.name, nameOf(uuid), err)
+			if st.life == h.life {
+				back(h, done, struct{}{}, err)
+			}
+		})
+	})
 }
 
 // Probe finds the hook at once: the simulated libvirtd calls it whenever there is one.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
+	"github.com/vireo-kvm/vireo/configs"
 )
 
 // Options say how much happens.
@@ -113,7 +114,12 @@ func (s *Sim) setUp() error {
 		s.newGuest(i)
 	}
 	s.house.start()
+	mode := configs.HookEnforce
+	if s.opts.Seed%6 == 5 {
+		mode = configs.HookObserve
+	}
 	for _, st := range s.hosts {
+		st.installHook(mode) // over a fleet that runs already
 		st.start()
 	}
 	return nil

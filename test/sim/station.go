@@ -43,6 +43,7 @@ type station struct {
 	// checked is the last look at a domain on which an order was obeyed.
 	checked map[string]checked
 	trouble
+	hooks
 }
 
 // trouble is what the journal's disk does to an agent.
@@ -114,7 +115,7 @@ func (st *station) start() {
 	})
 	st.core = agent.NewCore(agent.Config{
 		Host: st.name, BootID: st.host.BootID(), MachineID: "machine-" + st.name, Version: "sim", PeerURI: st.host.URI(),
-		ReportInterval: reportInterval,
+		ReportInterval: reportInterval, Hook: agent.HookConfig{Mode: st.mode},
 	}, restored, agent.Effects{
 		Outbox: st, Hands: &hands{st: st, life: life}, Watch: &watch{st: st, life: life}, Journal: &book{st},
 		Log: slog.New(slog.NewTextHandler(logWriter{s, st.name}, plain)),
@@ -157,6 +158,7 @@ func (st *station) kill() {
 	st.s.say("%s: agent dies", st.name)
 	st.life++
 	st.core, st.held, st.frozen = nil, nil, false
+	st.abandoned()
 	_ = st.keeper.Close()
 	for _, attempt := range sorted(st.peers) {
 		_ = st.peers[attempt].Close()
@@ -177,6 +179,7 @@ func (st *station) crash() {
 	st.late = nil
 	st.kill()
 	st.host.Crash()
+	st.running, st.starts, st.waiting = 0, map[string]bool{}, map[int]func(){}
 }
 
 // boot brings a crashed host back: /run is empty, libvirtd starts with its
@@ -191,8 +194,12 @@ func (st *station) boot() {
 			st.s.fail("%s: %v", st.name, err)
 		}
 	}
+	if err := os.RemoveAll(st.run + ".marks"); err != nil {
+		st.s.fail("%s: %v", st.name, err)
+	}
 	st.s.autostarts(st)
 	st.host.Boot()
+	clear(st.verdict)
 	st.s.after(st.s.spread(50*time.Millisecond, 20*time.Second), "agent "+st.name, st.start)
 }
 

@@ -1,6 +1,7 @@
 package virttest
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -497,5 +498,58 @@ func TestManagedSave(t *testing.T) {
 		if len(all) != 1 || all[0].Reason != virt.ReasonRestored || all[0].Revived != elsewhere {
 			t.Errorf("ran elsewhere %t: after the start: %+v", elsewhere, all)
 		}
+	}
+}
+
+// TestAskerTakesItsTime: while a target's hook thinks, everything else goes on,
+// and its answer counts only if the migration still waits for it.
+func TestAskerTakesItsTime(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		meanwhile func(w *world)
+		answer    error
+		want      []string // hosts it runs on
+		asked     []string
+	}{
+		{"agrees", nil, nil, []string{"b"}, []string{"migrate", "prepare"}},
+		{"refuses", nil, errors.New("no claim"), []string{"a"}, []string{"migrate"}},
+		{"the target's libvirtd dies", func(w *world) { w.b.KillLibvirtd() }, nil, []string{"a"}, []string{"migrate"}},
+		{"started there meanwhile", func(w *world) {
+			if _, err := w.cb.StartXML(w.Context(), guestXML("g1", guestUUID), false); err != nil {
+				w.Fatal(err)
+			}
+		}, nil, []string{"a", "b"}, []string{"migrate"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, true)
+			var asked []string
+			var waiting func(error)
+			w.b.SetAsker(func(_, op, _ string, answer func(error)) {
+				asked = append(asked, op)
+				if waiting != nil {
+					answer(tt.answer)
+					return
+				}
+				waiting = answer
+			})
+			if err := w.a.StartMigrate(virt.MigrateParams{UUID: guestUUID, DestURI: w.b.URI(), Persist: true}, func(err error) { w.err = err; w.returned++ }); err != nil {
+				t.Fatal(err)
+			}
+			w.f.Advance(10 * time.Second)
+			if waiting == nil || w.returned != 0 {
+				t.Fatalf("asked %v, returned %d", asked, w.returned)
+			}
+			if tt.meanwhile != nil {
+				tt.meanwhile(w)
+			}
+			waiting(tt.answer)
+			w.f.Advance(10 * time.Second)
+			if on := w.f.RunningOn(guestUUID); !slices.Equal(on, tt.want) {
+				t.Errorf("runs on %v, want %v", on, tt.want)
+			}
+			if !slices.Equal(asked, tt.asked) || w.returned != 1 || (w.err == nil) != slices.Contains(tt.asked, "prepare") {
+				t.Errorf("asked %v, returned %d times, %v", asked, w.returned, w.err)
+			}
+		})
 	}
 }

@@ -26,6 +26,7 @@ type Host struct {
 	pools         []virt.Pool
 	bridges       map[string]bool
 	hook          Hook
+	asker         Asker
 	watches       []*watch
 	found         map[*proc]Phase // stopped processes that a restart will find, see recover
 	conns         []*conn         // in the order they were opened
@@ -35,6 +36,10 @@ type Host struct {
 // a hook refuse. It is called while libvirtd holds its locks and must not call
 // the fleet.
 type Hook func(domain, operation, suboperation, xml string) error
+
+// Asker is a Hook that takes its time over what comes in: libvirtd goes on when
+// answer is called, and everything else happens meanwhile. It may call the fleet.
+type Asker func(domain, operation, xml string, answer func(error))
 
 func newHost(f *Fleet, name string, i int) *Host {
 	return &Host{
@@ -77,6 +82,10 @@ func (h *Host) SetBridges(names ...string) {
 
 // SetHook installs a hook; nil removes it.
 func (h *Host) SetHook(hook Hook) { h.f.change(func() { h.hook = hook }) }
+
+// SetAsker lets a hook that takes its time decide about incoming migrations, in
+// the place of the one that SetHook has set; nil removes it.
+func (h *Host) SetAsker(asker Asker) { h.f.change(func() { h.asker = asker }) }
 
 // BootID changes with every boot.
 func (h *Host) BootID() string {

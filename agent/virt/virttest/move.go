@@ -180,7 +180,11 @@ func (m *move) peerAnswers() bool  { return m.srcAnswers() && m.t.answers() }
 func (m *move) peerDelivers() bool { return m.srcAnswers() && m.t.delivers() }
 
 // prepare is the target's part before memory can come.
-func (m *move) prepare() {
+func (m *move) prepare() { m.consult("migrate", "prepare") }
+
+// consult asks the target's hook about one operation after the other, and goes on
+// when it has agreed to all.
+func (m *move) consult(operations ...string) {
 	xml := m.p.DestXML
 	if xml == "" {
 		xml = m.srcProc.xml
@@ -193,20 +197,45 @@ func (m *move) prepare() {
 		m.fail(err)
 		return
 	}
-	d := m.to.domains[v.UUID]
-	fresh := d == nil
-	if fresh {
-		d = m.to.adopt(v)
-		d.memory, d.dirty = m.src.memory, m.src.dirty
+	if len(operations) == 0 {
+		m.receive(v, xml)
+		return
 	}
-	for _, op := range []string{"migrate", "prepare"} {
-		if err := m.to.call(d, op, "begin", xml); err != nil {
-			if fresh {
-				delete(m.to.domains, d.uuid)
-			}
+	op, rest := operations[0], operations[1:]
+	answered := func(err error) {
+		if err != nil {
 			m.fail(hookRefused("migrate", m.p.UUID, err))
 			return
 		}
+		m.consult(rest...)
+	}
+	if m.to.asker == nil {
+		if m.to.hook != nil {
+			err = m.to.hook(v.Name, op, "begin", xml)
+		}
+		answered(err)
+		return
+	}
+	m.halt()
+	mine, asker := m.step, m.to.asker
+	m.f.post(func() {
+		asker(v.Name, op, xml, func(err error) {
+			m.f.change(func() {
+				if m.step == mine {
+					m.step++
+					answered(err)
+				}
+			})
+		})
+	})
+}
+
+// receive starts the target's QEMU.
+func (m *move) receive(v virt.Domain, xml string) {
+	d := m.to.domains[v.UUID]
+	if d == nil {
+		d = m.to.adopt(v)
+		d.memory, d.dirty = m.src.memory, m.src.dirty
 	}
 	_ = m.to.call(d, "start", "begin", xml)
 	d.launch(xml, virt.ReasonMigrating)
