@@ -111,6 +111,11 @@ const keepSettled = 7 * 24 * time.Hour
 func (c *Core) tidy(now time.Time) {
 	c.later(now.Add(tidyEvery), c.tidy)
 	c.readMarks(now)
+	if !c.remembers && now.Sub(c.began) >= callMayWait {
+		h := c.host
+		h.Lost = false
+		c.remembers = c.setHost(h) == nil
+	}
 	for _, d := range c.each() {
 		if d.unwritten {
 			c.write(d)

@@ -174,6 +174,26 @@ func TestLostCallEndsAfterFortySecondsWithoutAJob(t *testing.T) {
 	a.mustSay(t, doneOutcome, "", say(11, "m1", &agentv1.Void{}))
 }
 
+// TestLostJournalAndAnotherRestart: what the first agent knew that it had lost, the
+// second has lost as well.
+func TestLostJournalAndAnotherRestart(t *testing.T) {
+	w, a, _ := stage(t)
+	a.kill()
+	a.spoil(func([]byte) []byte { return nil })
+	a.start()
+	w.pass(time.Second)
+	a.kill()
+	a.start()
+	a.open(5)
+	a.mustSay(t, refusedOutcome, "no journal from before its restart", say(11, "m1", &agentv1.Void{}))
+	w.pass(callMayWait + 2*time.Second)
+	a.mustSay(t, doneOutcome, "", say(11, "m1", &agentv1.Void{}))
+	a.kill()
+	a.start()
+	a.open(5)
+	a.mustSay(t, doneOutcome, "", say(11, "m2", &agentv1.Void{}))
+}
+
 func TestAlone(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

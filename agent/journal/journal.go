@@ -65,7 +65,7 @@ func (j *Journal) restore(copyPath string, now Host) (Restored, error) {
 	var r Restored
 	switch {
 	case err == nil && s.Host.BootID == now.BootID:
-		return Restored{Kept: true}, j.resume(s, t, now)
+		return Restored{Kept: true, Lost: s.Host.Lost}, j.resume(s, t, now)
 	case err == nil:
 		s = s.Doubt(false)
 	case errors.As(err, &bad):
@@ -87,6 +87,7 @@ func (j *Journal) restore(copyPath string, now Host) (Restored, error) {
 		}
 	}
 	s.Host = adopt(s.Host, now)
+	s.Host.Lost = r.Lost // also for an agent that is started before this is over
 	j.state = s
 	return r, j.rewrite()
 }

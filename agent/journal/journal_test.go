@@ -260,6 +260,19 @@ func TestLostInTheSameBoot(t *testing.T) {
 	if d.Attempt == nil || d.Attempt.Departure.Call != CallOut || d.Phase != Transferring {
 		t.Errorf("%+v: the call may still be out", d)
 	}
+	// An agent that is started before that is over has lost it too.
+	must(t, j.Close())
+	j, r = open(t, path, backup, now())
+	if !r.Kept || !r.Lost {
+		t.Errorf("opened again: %+v, want kept and still lost", r)
+	}
+	over := j.State().Host
+	over.Lost = false
+	must(t, j.SetHost(over))
+	must(t, j.Close())
+	if j, r = open(t, path, backup, now()); r.Lost {
+		t.Errorf("after it was over: %+v", r)
+	}
 	must(t, os.WriteFile(backup, []byte("rubbish"), 0o600))
 	must(t, j.Close())
 	must(t, os.Remove(path))

@@ -22,6 +22,9 @@ type Host struct {
 	Generation   uint64 `json:"generation,omitempty"`
 	Term         uint64 `json:"term,omitempty"`
 	TakesNothing bool   `json:"takes_nothing,omitempty"`
+	// Lost: something that was journaled in this boot is not there any more, and
+	// what it may have been about may still be under way; see Restored.
+	Lost bool `json:"lost,omitempty"`
 	// HookMode is the hook's mode as this agent last ran with it: what the hook
 	// goes by when nobody can read the configuration.
 	HookMode string `json:"hook_mode,omitempty"`
