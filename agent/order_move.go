@@ -189,9 +189,14 @@ func (c *Core) depart(d *domain, g *departing, old *journal.Attempt, now time.Ti
 		c.cannotBegin(d, o, err.Error(), now)
 		return
 	}
-	if len(d.Starts) > 0 {
+	switch {
+	case len(d.Starts) > 0:
 		giveBack()
 		c.cannotBegin(d, o, "the domain has ended and is being started", now)
+		return
+	case d.present() && !d.original(g.next.Attempt.Departure):
+		giveBack()
+		c.cannotBegin(d, o, "the domain has ended and was started again meanwhile", now)
 		return
 	}
 	if why := c.stale(o); why != "" {
@@ -201,6 +206,14 @@ func (c *Core) depart(d *domain, g *departing, old *journal.Attempt, now time.Ti
 	}
 	if !c.promise(d, o, g.next, now) {
 		giveBack()
+		return
+	}
+	if c.startedAlone(d, now) {
+		// The process that was looked at is not the one that would be moved, and
+		// its end would be taken for the guest's.
+		giveBack()
+		c.learn(d, func(n *journal.Domain) { n.Attempt.Departure.Call = journal.CallEnded })
+		c.cannotBegin(d, o, "the hook has let it start while this agent did not answer", now)
 		return
 	}
 	d.exit, d.call, d.blind = exit{}, lostCall{}, !c.libvirt.up

@@ -551,3 +551,25 @@ func TestSettleGivesNothingBack(t *testing.T) {
 		t.Errorf("with a newer epoch: %s, confirmed %t", d.Phase, d.Confirmed)
 	}
 }
+
+// TestMoveOverAMark: the hook has let the domain start again since it was looked
+// at: what would be moved is another process.
+func TestMoveOverAMark(t *testing.T) {
+	w := enforcing(t, "h1", "h2")
+	w.boot("h1")
+	a, b := w.hosts["h1"], w.hosts["h2"]
+	a.confirmed(5)
+	b.mustSay(t, doneOutcome, "", say(11, "m1", &agentv1.Prepare{Source: "h1", Domain: a.sees()}))
+	path := filepath.Join(a.dir, "journal")
+	if err := journal.LeaveMark(path, journal.Mark{UUID: guest, Name: "g1", At: w.now()}); err != nil {
+		t.Fatal(err)
+	}
+	a.mustSay(t, failedOutcome, "the hook has let it start", say(11, "m1", &agentv1.Move{Target: "h2", PeerUri: b.host.URI()}))
+	w.pass(10 * time.Second)
+	if on := w.fleet.RunningOn(guest); !slices.Equal(on, []string{"h1"}) || w.fleet.Moving(guest) {
+		t.Errorf("runs on %v, moving %t", on, w.fleet.Moving(guest))
+	}
+	if d := a.files.State().Domains[guest]; !d.IsVoid("m1") || d.Attempt.Departure.Call != journal.CallEnded {
+		t.Errorf("journaled %+v", d)
+	}
+}
