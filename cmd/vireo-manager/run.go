@@ -18,6 +18,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vireo-kvm/vireo/cmd/internal/daemon"
+	"github.com/vireo-kvm/vireo/cmd/internal/stores"
 	"github.com/vireo-kvm/vireo/configs"
 	"github.com/vireo-kvm/vireo/manager"
 	"github.com/vireo-kvm/vireo/manager/pki"
@@ -96,6 +97,9 @@ type house struct {
 // lead runs the manager on a store until ctx ends or something fails. leads may
 // be nil: nobody else does.
 func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) error {
+	if err := stores.Usable(ctx, s); err != nil {
+		return err
+	}
 	m, err := manager.New(ctx, manager.Options{
 		Store: s, Readings: h.readings, Config: h.cfg, Clock: daemon.Clock{}, Issuer: h.ca,
 		Scorer: manager.ModelScorer{Model: h.model}, Log: h.log, Version: version, Leads: leads,

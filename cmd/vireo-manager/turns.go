@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"net"
-	"os"
 	"sync/atomic"
 
 	"github.com/vireo-kvm/vireo/cmd/internal/daemon"
-	"github.com/vireo-kvm/vireo/configs"
+	"github.com/vireo-kvm/vireo/cmd/internal/stores"
 	"github.com/vireo-kvm/vireo/manager/pki"
 	"github.com/vireo-kvm/vireo/manager/serve"
 	"github.com/vireo-kvm/vireo/store/etcd"
@@ -20,7 +16,7 @@ import (
 // takeTurns is one of several managers: it stands by until it is elected, leads
 // until it loses the lead, and stands by again.
 func (h *house) takeTurns(ctx context.Context) error {
-	o, err := etcdOptions(h.cfg)
+	o, err := stores.Etcd(h.cfg)
 	if err != nil {
 		return err
 	}
@@ -127,40 +123,4 @@ func elect(ctx context.Context, o etcd.Options, told func(etcd.Leader)) (*etcd.D
 	}
 	db.OwnConnection()
 	return db, nil
-}
-
-// etcdOptions are those that the configuration asks for.
-func etcdOptions(cfg configs.Manager) (etcd.Options, error) {
-	o := etcd.Options{Endpoints: cfg.Etcd.Endpoints, Prefix: cfg.Etcd.Prefix, Address: cfg.Advertise, Memory: cfg.EtcdMemory()}
-	if o.Address == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return o, err
-		}
-		_, port, err := net.SplitHostPort(cfg.Listen)
-		if err != nil {
-			return o, err
-		}
-		o.Address = "https://" + net.JoinHostPort(host, port)
-	}
-	if cfg.Etcd.CA == "" {
-		return o, nil
-	}
-	text, err := os.ReadFile(cfg.Etcd.CA)
-	if err != nil {
-		return o, fmt.Errorf("etcd.ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return o, fmt.Errorf("etcd.ca: %s holds no certificate", cfg.Etcd.CA)
-	}
-	o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
-	if cfg.Etcd.Cert != "" {
-		own, err := tls.LoadX509KeyPair(cfg.Etcd.Cert, cfg.Etcd.Key)
-		if err != nil {
-			return o, fmt.Errorf("etcd.cert and etcd.key: %w", err)
-		}
-		o.TLS.Certificates = []tls.Certificate{own}
-	}
-	return o, nil
 }

@@ -76,7 +76,7 @@ func (p *program) app() *cli.App {
 			p.decisionsCommand(), p.explainCommand(), p.eventsCommand(), p.statusCommand(),
 			p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.leftoversCommand(), p.automationCommand(), p.agentsCommand(),
 			p.operatorsCommand(),
-			p.virshCommand(), p.pfaCommand(),
+			p.virshCommand(), p.pfaCommand(), p.storeCommand(),
 		},
 	}
 	app.Action = group(app.Commands, cli.ShowAppHelp)

@@ -41,6 +41,12 @@ func Run(t *testing.T, fresh func(t *testing.T) Place) {
 		{"identity", testIdentity},
 		{"closed and cancelled", testClosed},
 	}
+	t.Run("everything moves to another place", func(t *testing.T) {
+		f := &fixture{T: t, place: fresh(t)}
+		f.reopen()
+		t.Cleanup(func() { _ = f.Close() })
+		testImport(t, f, fresh(t))
+	})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fixture{T: t, place: fresh(t)}

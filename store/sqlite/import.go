@@ -1,0 +1,119 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/vireo-kvm/vireo/store"
+)
+
+var _ store.Importer = (*DB)(nil)
+
+// The tables of the shared records, in an order in which they can be emptied.
+var sharedTables = []string{"claims", "domains", "hosts", "migrations", "owed", "decisions", "events", "settings", "tokens"}
+
+// Import implements store.Importer. Readings and roll-ups stay.
+func (db *DB) Import(ctx context.Context, w store.Whole, from string) error {
+	var id store.Identity
+	err := db.writing(ctx, func(s *session) error {
+		err := s.transaction(func() error {
+			if err := db.fence(s); err != nil {
+				return err
+			}
+			if err := clearShared(s); err != nil {
+				return err
+			}
+			id = db.Identity()
+			id.Generation = max(id.Generation, w.Generation) + 1
+			id.Term = max(id.Term, w.Term)
+			if _, err := s.exec("UPDATE meta SET generation = ?, term = ?, epoch = max(epoch, ?)", id.Generation, id.Term, w.Epoch); err != nil {
+				return err
+			}
+			t := tx{s}
+			if err := t.fill(w); err != nil {
+				return err
+			}
+			return t.PutSetting(store.Setting{Key: store.SettingFrom, Value: from})
+		})
+		if err == nil {
+			db.mu.Lock()
+			db.identity = id
+			db.mu.Unlock()
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	return nil
+}
+
+// clearShared empties the tables, if the store has moved away or holds nothing.
+func clearShared(s *session) error {
+	t := tx{s}
+	_, err := t.Setting(store.SettingMoved)
+	for _, table := range sharedTables {
+		var n int
+		if cerr := s.row("SELECT count(*) FROM "+table, nil, &n); cerr != nil {
+			return cerr
+		}
+		if n > 0 && err != nil {
+			return fmt.Errorf("it holds %d %s: %w", n, table, store.ErrReferenced)
+		}
+		if _, derr := s.exec("DELETE FROM " + table); derr != nil {
+			return derr
+		}
+	}
+	return nil
+}
+
+func (t tx) fill(w store.Whole) error {
+	for _, h := range w.Hosts {
+		if err := t.PutHost(h); err != nil {
+			return err
+		}
+	}
+	for _, c := range w.Claims {
+		if err := t.SwapClaim(0, c); err != nil {
+			return err
+		}
+	}
+	for _, m := range w.Migrations {
+		if err := t.PutMigration(m); err != nil {
+			return err
+		}
+	}
+	for _, o := range w.Owed {
+		if err := t.PutOwed(o); err != nil {
+			return err
+		}
+	}
+	for _, d := range w.Decisions {
+		if err := t.PutDecision(d); err != nil {
+			return err
+		}
+	}
+	insertEvent := "INSERT INTO events (id, " + eventColumns + ") VALUES (?" + strings.Repeat(", ?", 9) + ")"
+	for _, e := range w.Events {
+		if _, err := t.s.exec(insertEvent, append([]any{e.ID}, eventFields(&e)...)...); err != nil {
+			return fmt.Errorf("event %d: %w", e.ID, err)
+		}
+	}
+	for _, s := range w.Settings {
+		if err := t.PutSetting(s); err != nil {
+			return err
+		}
+	}
+	for _, k := range w.Tokens {
+		if err := t.PutToken(k); err != nil {
+			return err
+		}
+	}
+	for _, d := range w.Domains {
+		if err := t.PutDomain(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
