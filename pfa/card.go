@@ -42,6 +42,9 @@ func (m *Model) Card() string {
 	line("## How well it does")
 	line("")
 	b.WriteString(e.Table())
+	if len(e.Slices) > 0 {
+		b.WriteString(e.Details())
+	}
 	line("")
 	covered, counted := e.covered()
 	line("%d of %d bins lie within these intervals, which allow for the drift between months that the judged models had seen in training.", covered, counted)

@@ -25,7 +25,8 @@ type Metrics struct {
 	Threshold  float64 `json:"threshold"`   // the 30-day risk, in percent, at which 1 % of healthy drives are ever flagged
 	Smartd     Rule    `json:"smartd_rule"` // 197 or 198 above zero
 	Bins       []Bin   `json:"bins"`
-	Policy     []Level `json:"policy"` // what fixed thresholds would have done
+	Slices     []Slice `json:"slices,omitempty"` // by vendor and family
+	Policy     []Level `json:"policy"`           // what fixed thresholds would have done
 }
 
 // Measure is a number with its 90 % interval, from a bootstrap over drives.
@@ -203,6 +204,7 @@ func measure(all []prediction, drives []Drive, from, until time.Time) Metrics {
 	}
 	m.rank(grid)
 	m.bins(grid)
+	m.slices(slices.Clone(grid), drives)
 	months := monthly{}
 	for _, p := range grid {
 		months.add(drives[p.drive].day(p.hour), 1, p.score.month, p.within(hours30d))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -10,7 +9,10 @@ import (
 
 func pfaEvaluateCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "evaluate",
+		Name: "evaluate",
+		Description: "Three times a model is trained on two thirds of the drives, on what was known before --evaluate-from, and judged on the\n" +
+			"other third after it: AUC, average precision, observed against expected with bins and intervals, what thresholds would\n" +
+			"have done, smartd's rule beside it, all by vendor and family, too.",
 		Usage: "judge the way models are trained, on unseen drives, later in time",
 		Flags: []cli.Flag{
 			&cli.PathFlag{Name: "data", Required: true, Usage: "`DIR` with hdd_history_drives*.csv.gz and hdd_history_segments*.csv.gz"},
@@ -31,16 +33,15 @@ func pfaEvaluateCommand() *cli.Command {
 			if err != nil {
 				return badInput(err)
 			}
-			m, err := pfa.Evaluate(h.drives, from, complete)
+			newProgress(c).step("%d drives read; training and judging three folds", len(h.drives))
+			m, err := interruptible(c, func() (pfa.Metrics, error) { return pfa.Evaluate(h.drives, from, complete) })
 			if err != nil {
 				return badInput(err)
 			}
 			if c.Bool("json") {
-				e := json.NewEncoder(c.App.Writer)
-				e.SetIndent("", "  ")
-				return e.Encode(m)
+				return writeJSON(c, m)
 			}
-			_, err = fmt.Fprint(c.App.Writer, m.Table())
+			_, err = fmt.Fprint(c.App.Writer, m.Table(), m.Details())
 			return err
 		},
 	}

@@ -156,27 +156,15 @@ func ownOrRead(c *cli.Context, said *progress) (history, error) {
 
 // keepModel trains and writes the model and its card.
 func keepModel(c *cli.Context, said *progress, train func() (trained, pfa.Metrics, error)) error {
-	type result struct {
-		model trained
-		e     pfa.Metrics
-		err   error
+	var e pfa.Metrics
+	model, err := interruptible(c, func() (m trained, err error) {
+		m, e, err = train()
+		return m, err
+	})
+	if err != nil {
+		return badInput(err)
 	}
-	done := make(chan result, 1)
-	go func() {
-		var r result
-		r.model, r.e, r.err = train()
-		done <- r
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-c.Context.Done(): // nothing is written yet, and the process ends
-		return c.Context.Err()
-	}
-	if r.err != nil {
-		return badInput(r.err)
-	}
-	b, err := r.model.Bytes()
+	b, err := model.Bytes()
 	if err != nil {
 		return err
 	}
@@ -184,12 +172,12 @@ func keepModel(c *cli.Context, said *progress, train func() (trained, pfa.Metric
 		return err
 	}
 	if path := c.Path("card"); path != "" {
-		if err := writeWhole(path, []byte(r.model.Card())); err != nil {
+		if err := writeWhole(path, []byte(model.Card())); err != nil {
 			return err
 		}
 	}
 	said.step("%s written: AUC %.3f, average precision %.3f, observed/expected %.2f on unseen components, later in time",
-		c.Path("out"), r.e.AUC.Value, r.e.AP.Value, r.e.ObsExp.Value)
+		c.Path("out"), e.AUC.Value, e.AP.Value, e.ObsExp.Value)
 	return nil
 }
 
@@ -243,4 +231,22 @@ func recordedSerials(dir string) ([]string, error) {
 		out = append(out, strings.TrimSuffix(filepath.Base(f), ".csv"))
 	}
 	return out, nil
+}
+
+// interruptible runs long work that knows no context and has no effect: when it
+// is interrupted the process ends, and nothing was written.
+func interruptible[T any](c *cli.Context, work func() (T, error)) (out T, err error) {
+	done := make(chan struct{})
+	var made T
+	var failed error
+	go func() {
+		defer close(done)
+		made, failed = work()
+	}()
+	select {
+	case <-done:
+		return made, failed
+	case <-c.Context.Done():
+		return out, c.Context.Err()
+	}
 }

@@ -39,7 +39,7 @@ func TestUsage(t *testing.T) {
 		"virsh dominfo g1 g2":                     `expected one domain, got "g1" and "g2"`,
 		"virsh list --host":                       "--host expects the name of a host",
 		"pfa bogus":                               `no command "bogus"`,
-		"pfa import --host h1":                    "expected at least one FILE.csv",
+		"pfa import --host h1":                    "expected at least one FILE",
 		"pfa import --host h1 x.csv":              "expected --as-readings",
 		"pfa import --as-readings x.csv":          "--host is needed",
 		"pfa import --as-readings --host h1 none": "none: no such file",
