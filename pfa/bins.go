@@ -136,14 +136,6 @@ func inParts(n, parts int, f func(part, from, to int)) {
 	wg.Wait()
 }
 
-// with is b with one column set to a value in every row.
-func (b *binned) with(column int, value float64) *binned {
-	out := *b
-	out.cols = slices.Clone(b.cols)
-	out.cols[column] = slices.Repeat([]uint8{binOf(b.cuts[column], value)}, b.n)
-	return &out
-}
-
 // score is what a forest grown on these bins says of row i.
 func (b *binned) score(f *forest, i int) float64 {
 	z := f.base

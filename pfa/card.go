@@ -56,9 +56,7 @@ func (m *Model) Card() string {
 	line("* A large part of failing drives shows nothing in SMART before it dies; nothing here sees them coming.")
 	line("* The histories end on %s. Rates of whole fleets drift (see observed / expected above); newer drives are scored by what", p.Until)
 	line("  their counters have in common with old ones.")
-	if len(h.Families) == 0 {
-		line("* Single drive families have no base rate of their own: how one fared in the past said little about its future.")
-	}
+	line("* Single drive families have no base rate of their own: how one fared in the past said little about its future.")
 	return b.String()
 }
 

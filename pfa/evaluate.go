@@ -92,7 +92,7 @@ func Evaluate(drives []Drive, from, complete time.Time) (Metrics, error) {
 	}
 	var all []prediction
 	for f := range evaluateFolds {
-		m, _, err := fitATA(drives, sampling{known: from, until: from.AddDate(0, 0, -30), complete: complete,
+		m, _, err := fitATA(drives, sampling{from: complete, known: from, until: from.AddDate(0, 0, -30),
 			take: func(d *Drive) bool { return foldOf(d, evaluateFolds) != f }})
 		if err != nil {
 			return Metrics{}, fmt.Errorf("fold %d: %w", f+1, err)

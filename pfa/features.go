@@ -11,7 +11,7 @@ import (
 )
 
 // Feature is one column of a model: its name, and the signal it is explained
-// by. Features without a signal belong to the baseline (family, vendor, age).
+// by. Features without a signal belong to the baseline (vendor, age).
 type Feature struct {
 	Name   string
 	Signal string
@@ -40,11 +40,8 @@ func (v *vector) put(i int, x float64) {
 // one time; none is a serial number, a date or a row's place.
 type ataSchema struct {
 	features []Feature
-	families []string // families that have columns of their own
-	steep    int      // the first so many families have slopes of their own too
-	family   map[string]int
 	group    []int8 // by column: what explains it: a place in ataCounters, or a group below
-	at       struct{ counters, counts, products, vendors, age, family, slopes int }
+	at       struct{ counters, counts, products, vendors, age int }
 }
 
 // counters whose levels and rises the model reads, and how many columns each
@@ -109,12 +106,12 @@ var (
 
 // Groups of columns that no single counter explains.
 const (
-	groupBaseline int8 = -1 // vendor, family, age
+	groupBaseline int8 = -1 // vendor, age
 	groupSeveral  int8 = -2 // several counters
 )
 
-func newATASchema(families []string, steep int) *ataSchema {
-	s := &ataSchema{families: families, steep: steep, family: make(map[string]int, len(families))}
+func newATASchema() *ataSchema {
+	s := &ataSchema{}
 	add := func(sig, format string, args ...any) {
 		s.features = append(s.features, Feature{Name: fmt.Sprintf(format, args...), Signal: sig})
 	}
@@ -144,17 +141,6 @@ func newATASchema(families []string, steep int) *ataSchema {
 	s.at.age = len(s.features)
 	for _, k := range ageKnots {
 		add("", "age_over_%gy", k)
-	}
-	s.at.family = len(s.features)
-	for i, f := range families {
-		s.family[f] = i
-		add("", "family_%s", f)
-	}
-	s.at.slopes = len(s.features)
-	for _, f := range families[:steep] {
-		for _, c := range slopeColumns {
-			add(tracked[ataCounters[c.counter]], "family_%s_x_%s_%s", f, tracked[ataCounters[c.counter]], counterColumnNames[c.column])
-		}
 	}
 	for _, f := range s.features {
 		s.group = append(s.group, groupOf(f))
@@ -236,12 +222,6 @@ func (a *ataSchema) extract(s *State, t Axis, v *vector) {
 		years := hours.level / 8766
 		for i, k := range ageKnots {
 			v.put(a.at.age+i, max(0, min(years, 8)-k))
-		}
-	}
-	if i, ok := a.family[s.model]; ok {
-		v.put(a.at.family+i, 1)
-		if i < a.steep {
-			a.slopes(a.at.slopes+i*len(slopeColumns), &cols, v)
 		}
 	}
 }

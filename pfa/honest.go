@@ -151,14 +151,13 @@ func probeTable(drives []Drive) *leak.Table {
 // splitTable is the first fold of the evaluation: what it learns from and what
 // it is judged on.
 func (in *Training) splitTable(drives []Drive) (learn, judge *dataset, t *leak.Table, err error) {
-	schema := newATASchema(nil, 0)
-	rate := map[string]float64{}
+	schema := newATASchema()
 	usable := func(fold bool) func(*Drive) bool {
 		return func(d *Drive) bool { return d.usable() && (foldOf(d, evaluateFolds) == 0) == fold }
 	}
 	first := sampling{known: in.EvaluateFrom, until: in.EvaluateFrom.AddDate(0, 0, -30), every: trainEvery, thin: trainThin, take: usable(false)}
 	second := sampling{from: in.EvaluateFrom, until: endOf(drives).AddDate(0, 0, -30), every: evaluateEvery, take: usable(true)}
-	learn, judge = first.sample(drives, schema, rate), second.sample(drives, schema, rate)
+	learn, judge = first.sample(drives, schema), second.sample(drives, schema)
 	learn.thinOut(drives, shuffleRows)
 	failing := 0
 	for _, label := range judge.rows.label {

@@ -12,50 +12,17 @@ import (
 // day, are two more linear logits. So horizons are ordered by construction,
 // whatever the weights.
 type ataModel struct {
-	schema *ataSchema
-	month  []float64          // weights of failing within 30 days; the last is the intercept
-	forest *forest            // the same, by trees
-	mean   float64            // what the forest says when nothing is known
-	rate   map[string]float64 // by family: the logarithm of its usual 30-day risk
-	week   []float64          // weights of failing within 7 days given within 30
-	day    []float64          // weights of failing within 24 hours given within 7 days
-	cov    *symmetric         // covariance of month, by drive
-	cal    calibration
-	drift  float64                       // standard deviation, in logits, between months of a fleet's life
-	usual  map[string]map[string]float64 // by vendor and signal: the median of healthy drives
-	fleet  map[string]float64            // by family, "" for all: what the operator's own fleet adds to the logit
-}
-
-// calibration is a rising piecewise-linear map between logits: value at 0, the
-// slope below the first knot, and how the slope changes at each knot.
-type calibration struct {
-	Offset float64   `json:"offset"`
-	Slope  float64   `json:"slope"`
-	Knots  []float64 `json:"knots"`
-	Bends  []float64 `json:"bends"`
-}
-
-// at returns the calibrated logit and the slope there.
-func (c *calibration) at(z float64) (y, slope float64) {
-	y, slope = c.Offset+c.Slope*z, c.Slope
-	for i, k := range c.Knots {
-		if z > k {
-			y += c.Bends[i] * (z - k)
-			slope += c.Bends[i]
-		}
-	}
-	return y, slope
-}
-
-// rising reports whether the map never falls.
-func (c *calibration) rising() bool {
-	s := c.Slope
-	ok := s > 0
-	for _, b := range c.Bends {
-		s += b
-		ok = ok && s > 0
-	}
-	return ok
+	schema    *ataSchema
+	month     []float64                     // weights of failing within 30 days; the last is the intercept
+	forest    *forest                       // the same, by trees
+	mean      float64                       // what the forest says when nothing is known
+	week      []float64                     // weights of failing within 7 days given within 30
+	day       []float64                     // weights of failing within 24 hours given within 7 days
+	cal       calibration                   // of both together
+	calLinear calibration                   // of the linear one alone
+	drift     float64                       // standard deviation, in logits, between months of a fleet's life
+	usual     map[string]map[string]float64 // by vendor and signal: the median of healthy drives
+	fleet     map[string]float64            // by family, "" for all: what the operator's own fleet adds to the logit
 }
 
 // interval90 is how many standard deviations a 90 % interval reaches.
@@ -64,18 +31,18 @@ const interval90 = 1.6448536269514722
 // linearScore is the outcome of one evaluation: raw and calibrated logits and
 // the probabilities (0 to 1).
 type linearScore struct {
-	raw, logit     float64
-	day, week      float64
-	month, lo, hi  float64
-	slope, spreads float64
+	raw, logit    float64
+	day, week     float64
+	month, lo, hi float64
 }
 
 // share of the trees in the logit; the rest is the linear model's.
-const treeShare = 0.5
+const treeShare = 0.7
 
 // inputs are the features of one component at one time, and room for what
 // explains them.
 type inputs struct {
+	known  int // how many error counters it reports
 	sparse vector
 	dense  []float64
 	phi    []float64
@@ -89,12 +56,30 @@ func newInputs() *inputs {
 
 func (m *ataModel) extract(s *State, t Axis, in *inputs) {
 	m.schema.extract(s, t, &in.sparse)
-	treeRow(s, t, m.rate, in.dense)
+	treeRow(s, t, in.dense)
+	in.count()
 	in.shift = m.fleet[""]
 	if s.model != "" {
 		in.shift += m.fleet[s.model]
 	}
 }
+
+// count counts the counters whose level is known, power cycles aside.
+func (in *inputs) count() {
+	in.known = 0
+	for c := range ataCounters {
+		if level := in.dense[c*treeColumnsOfCounter]; c != cCycles && level == level {
+			in.known++
+		}
+	}
+}
+
+// leastForTrees is how many error counters a drive must report to be scored by
+// trees; with fewer the linear model is on its own.
+const leastForTrees = 2
+
+// trees reports whether trees take part in a score.
+func (in *inputs) trees() bool { return in.known >= leastForTrees }
 
 func dot(w []float64, v *vector) float64 {
 	s := w[len(w)-1]
@@ -106,30 +91,20 @@ func dot(w []float64, v *vector) float64 {
 
 func (m *ataModel) score(in *inputs) linearScore {
 	var s linearScore
-	v := &in.sparse
-	s.raw = (1-treeShare)*dot(m.month, v) + treeShare*m.forest.score(in.dense)
-	s.logit, s.slope = m.cal.at(s.raw)
+	v, cal := &in.sparse, &m.calLinear
+	s.raw = dot(m.month, v)
+	if in.trees() {
+		s.raw, cal = (1-treeShare)*s.raw+treeShare*m.forest.score(in.dense), &m.cal
+	}
+	s.logit, _ = cal.at(s.raw)
 	s.logit += in.shift
-	s.spreads = math.Sqrt(max(0, m.variance(v))*s.slope*s.slope + m.drift*m.drift)
 	s.month = sigmoid(s.logit)
-	s.lo, s.hi = sigmoid(s.logit-interval90*s.spreads), sigmoid(s.logit+interval90*s.spreads)
+	lo, hi := cal.Abers.at(s.raw)
+	s.lo = sigmoid(min(lo+in.shift, s.logit) - interval90*m.drift)
+	s.hi = sigmoid(max(hi+in.shift, s.logit) + interval90*m.drift)
 	s.week = s.month * sigmoid(dot(m.week, v))
 	s.day = s.week * sigmoid(dot(m.day, v))
 	return s
-}
-
-// variance is that of the raw logit, from the weights' covariance.
-func (m *ataModel) variance(v *vector) float64 {
-	n := m.cov.n - 1
-	sum := *m.cov.at(n, n)
-	for a, i := range v.index {
-		x := v.value[a]
-		sum += x * (2**m.cov.at(n, int(i)) + x**m.cov.at(int(i), int(i)))
-		for b, j := range v.index[:a] {
-			sum += 2 * x * v.value[b] * *m.cov.at(int(i), int(j))
-		}
-	}
-	return sum
 }
 
 func (s linearScore) risk() Risk {
@@ -155,9 +130,16 @@ type contributions struct {
 var counterArray = [...]int{cReallocated, cUncorrectable, cPending, cOffline, cTimeout, cEvents, cHighFly, cSpin, cCycles}
 
 func (m *ataModel) contributions(in *inputs) contributions {
-	c := contributions{baseline: (1-treeShare)*m.month[len(m.month)-1] + treeShare*m.mean}
+	share := 0.0
+	if in.trees() {
+		share = treeShare
+	}
+	c := contributions{baseline: (1-share)*m.month[len(m.month)-1] + share*m.mean}
 	for k, i := range in.sparse.index {
-		c.add(m.schema.group[i], (1-treeShare)*m.month[i]*in.sparse.value[k])
+		c.add(m.schema.group[i], (1-share)*m.month[i]*in.sparse.value[k])
+	}
+	if share == 0 {
+		return c
 	}
 	for _, part := range in.told.explain(m.forest, in.dense, in.phi) {
 		c.baseline += treeShare * part.baseline
@@ -188,7 +170,11 @@ func (m *ataModel) explain(s *State, t Axis, in *inputs, score linearScore) []Re
 			c.baseline, c.counter[i] = c.baseline+x, 0
 		}
 	}
-	base, _ := m.cal.at(c.baseline)
+	cal := &m.calLinear
+	if in.trees() {
+		cal = &m.cal
+	}
+	base, _ := cal.at(c.baseline)
 	base += in.shift
 	reasons := []Reason{{Part: PartBaseline, Contribution: c.baseline + in.shift, Text: baselineWords(s, 100*sigmoid(base))}}
 	if c.several != 0 {

@@ -65,9 +65,8 @@ func (s *symmetric) at(i, j int) *float64 {
 
 // fitLogistic fits weights (the last is the intercept) that maximise the
 // weighted log-likelihood minus half the penalty-weighted sum of squares, by
-// Newton's method with step halving. penalty has an entry for every weight. It
-// returns the inverse of the penalised Hessian, too.
-func fitLogistic(r *rows, penalty []float64) (w []float64, inverse *symmetric, err error) {
+// Newton's method with step halving. penalty has an entry for every weight.
+func fitLogistic(r *rows, penalty []float64) (w []float64, err error) {
 	n := r.width + 1
 	w = make([]float64, n)
 	pos, all := 0.0, 0.0
@@ -78,14 +77,14 @@ func fitLogistic(r *rows, penalty []float64) (w []float64, inverse *symmetric, e
 		}
 	}
 	if pos == 0 || pos == all {
-		return nil, nil, errors.New("nothing to learn: all rows have the same label")
+		return nil, errors.New("nothing to learn: all rows have the same label")
 	}
 	w[r.width] = math.Log(pos / (all - pos))
 	loss := penalisedLoss(r, w, penalty)
 	for range 60 {
 		grad, hess := derivatives(r, w, penalty)
 		if err := hess.cholesky(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		step := hess.solve(grad)
 		size, next := 1.0, make([]float64, n)
@@ -104,14 +103,10 @@ func fitLogistic(r *rows, penalty []float64) (w []float64, inverse *symmetric, e
 			w, loss = next, nextLoss
 		}
 		if gain < 1e-7*(1+math.Abs(loss)) {
-			_, hess := derivatives(r, w, penalty)
-			if err := hess.cholesky(); err != nil {
-				return nil, nil, err
-			}
-			return w, hess.invert(), nil
+			return w, nil
 		}
 	}
-	return nil, nil, errors.New("the fit did not converge in 60 steps")
+	return nil, errors.New("the fit did not converge in 60 steps")
 }
 
 func penalisedLoss(r *rows, w, penalty []float64) float64 {
@@ -223,92 +218,6 @@ func (s *symmetric) solve(b []float64) []float64 {
 		x[i] /= s.a[i*(i+1)/2+i]
 	}
 	return x
-}
-
-// invert returns the inverse of L·Lᵀ, for a factor L.
-func (s *symmetric) invert() *symmetric {
-	inv := newSymmetric(s.n)
-	unit := make([]float64, s.n)
-	for j := range s.n {
-		unit[j] = 1
-		x := s.solve(unit)
-		unit[j] = 0
-		for i := j; i < s.n; i++ {
-			*inv.at(i, j) = x[i]
-		}
-	}
-	return inv
-}
-
-// clusterCovariance returns the covariance of fitted weights that is honest
-// about rows of one drive not being independent: inverse · Σ g gᵀ · inverse,
-// with g the sum of a drive's score vectors.
-func clusterCovariance(r *rows, w []float64, inverse *symmetric) *symmetric {
-	n := r.width + 1
-	meat := newSymmetric(n)
-	sum := make(map[int32][]float64)
-	var order []int32
-	for i := range r.len() {
-		d := sigmoid(r.dot(i, w))
-		if r.label[i] {
-			d--
-		}
-		d *= float64(r.weight[i])
-		g := sum[r.group[i]]
-		if g == nil {
-			g = make([]float64, n)
-			sum[r.group[i]] = g
-			order = append(order, r.group[i])
-		}
-		for k := r.start[i]; k < r.start[i+1]; k++ {
-			g[r.index[k]] += d * float64(r.value[k])
-		}
-		g[r.width] += d
-	}
-	var at []int
-	for _, id := range order {
-		g := sum[id]
-		at = at[:0]
-		for j, x := range g {
-			if x != 0 {
-				at = append(at, j)
-			}
-		}
-		for a, j := range at {
-			for _, l := range at[:a+1] {
-				*meat.at(j, l) += g[j] * g[l]
-			}
-		}
-	}
-	return sandwich(inverse, meat)
-}
-
-func sandwich(outer, inner *symmetric) *symmetric {
-	n := outer.n
-	half := make([]float64, n*n) // outer·inner
-	inChunks(n, func(_, from, to int) {
-		for i := from; i < to; i++ {
-			for k := range n {
-				o := *outer.at(i, k)
-				for j := range n {
-					half[i*n+j] += o * *inner.at(k, j)
-				}
-			}
-		}
-	})
-	out := newSymmetric(n)
-	inChunks(n, func(_, from, to int) {
-		for i := from; i < to; i++ {
-			for j := 0; j <= i; j++ {
-				s := 0.0
-				for k := range n {
-					s += half[i*n+k] * *outer.at(k, j)
-				}
-				*out.at(i, j) = s
-			}
-		}
-	})
-	return out
 }
 
 func sigmoid(z float64) float64 {

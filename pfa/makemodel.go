@@ -83,7 +83,7 @@ func (in *Training) drives() ([]Drive, error) {
 
 func (in *Training) fit(kept []Drive, metrics Metrics, split string, accepted []Accepted) (*Model, error) {
 	end := endOf(kept)
-	ata, data, err := fitATA(kept, sampling{until: end.AddDate(0, 0, -30), complete: in.CompleteFrom})
+	ata, data, err := fitATA(kept, sampling{from: in.CompleteFrom, until: end.AddDate(0, 0, -30)})
 	if err != nil {
 		return nil, fmt.Errorf("training: %w", err)
 	}
@@ -144,7 +144,6 @@ func (m *Model) addGolden(data *dataset) error {
 				tree[f.Name] = x
 			}
 		}
-		tree[treeColumns[familyRateColumn].Name] = m.ata.rate[allFamilies]
 		row, err := m.golden(features, tree)
 		if err != nil {
 			return err

@@ -101,7 +101,7 @@ func (s *State) scoredBy() (p *prior, trained bool) {
 		return scsiPrior, false
 	case protocol == "ATA" && s.isFlash():
 		return flashPrior, false
-	case protocol == "ATA" && s.find(ataCounters[cReallocated]) != nil:
+	case protocol == "ATA" && s.countsErrors():
 		return nil, true
 	}
 	return unknownDisk, false
@@ -115,6 +115,18 @@ func (m *Model) scoreATA(v *Verdict, s *State, t Axis) {
 	v.Modelled, v.Grade, v.Model, v.Logit = true, m.header.Grade, m.Name(), score.logit
 	v.Risk = score.risk()
 	v.Reasons = m.ata.explain(s, t, x, score)
+}
+
+// countsErrors reports whether the drive says anything that the trained model
+// reads: with two counters trees and the linear model score it, with one the
+// linear model, with none documented odds do, and with nothing a base rate.
+func (s *State) countsErrors() bool {
+	for c, index := range ataCounters {
+		if c != cCycles && s.place[index] != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // isFlash reports whether the drive says that nothing in it turns.

@@ -12,19 +12,18 @@ import (
 	"slices"
 )
 
-// A model file (.vpfa) is, in this order: a line "vireo-pfa 1 HEADER PAYLOAD"
+// A model file (.vpfa) is, in this order: a line "vireo-pfa 2 HEADER PAYLOAD"
 // with two lengths in bytes, a header of indented JSON that people can read, a
 // payload, and a line "sha256 HEX" over everything before it. The payload is
-// little-endian: 64-bit floats (the weights for 30 days, 7 days and 24 hours,
-// then the covariance of the first, row by row of its lower triangle), then each
+// little-endian: 64-bit floats (the weights for 30 days, 7 days and 24 hours), then each
 // tree as a 32-bit count of nodes and its nodes (see appendTree).
 //
 // 2026-11-23: version 1.
+// 2026-11-23: version 2: Venn-Abers intervals instead of the weights' covariance; no drive families; a calibration of the
+// linear model alone.
 const (
-	fileVersion   = 1
+	fileVersion   = 2
 	maxHeader     = 1 << 20
-	maxFamilies   = 1000
-	maxColumns    = 20000
 	maxFileBytes  = 64 << 20
 	maxWeight     = 1e6
 	maxShift      = 5
@@ -39,14 +38,12 @@ type Header struct {
 	Kind        string                        `json:"kind"` // what the weights are of
 	Grade       Grade                         `json:"grade"`
 	SchemaHash  string                        `json:"schema_hash"` // of the feature columns
-	Families    []string                      `json:"families"`
-	Steep       int                           `json:"steep_families"`
 	Calibration calibration                   `json:"calibration"`
-	Drift       float64                       `json:"drift"` // logits
-	Usual       map[string]map[string]float64 `json:"usual"` // median of healthy drives, by vendor and signal
+	Linear      calibration                   `json:"linear_calibration"` // without trees
+	Drift       float64                       `json:"drift"`              // logits
+	Usual       map[string]map[string]float64 `json:"usual"`              // median of healthy drives, by vendor and signal
 	Trees       int                           `json:"trees"`
 	TreesBase   float64                       `json:"trees_base"`            // logit before the first tree
-	Rates       map[string]float64            `json:"family_rates"`          // logarithm of the 30-day risk, by family
 	Fleet       map[string]float64            `json:"fleet_shift,omitempty"` // logits that the operator's own fleet adds, by family, "" for all
 	Provenance  Provenance                    `json:"provenance"`
 	Evaluation  Metrics                       `json:"evaluation"`
@@ -94,16 +91,15 @@ type Golden struct {
 func (m *Model) Bytes() ([]byte, error) {
 	h := m.header
 	h.SchemaHash = m.ata.schema.hash()
-	h.Families, h.Steep = m.ata.schema.families, m.ata.schema.steep
-	h.Calibration, h.Drift, h.Usual = m.ata.cal, m.ata.drift, m.ata.usual
-	h.Trees, h.TreesBase, h.Rates = len(m.ata.forest.trees), m.ata.forest.base, m.ata.rate
+	h.Calibration, h.Linear, h.Drift, h.Usual = m.ata.cal, m.ata.calLinear, m.ata.drift, m.ata.usual
+	h.Trees, h.TreesBase = len(m.ata.forest.trees), m.ata.forest.base
 	head, err := json.MarshalIndent(h, "", " ")
 	if err != nil {
 		return nil, fmt.Errorf("model header: %w", err)
 	}
 	head = append(head, '\n')
 	var body []byte
-	for _, w := range [][]float64{m.ata.month, m.ata.week, m.ata.day, m.ata.cov.a} {
+	for _, w := range [][]float64{m.ata.month, m.ata.week, m.ata.day} {
 		for _, x := range w {
 			body = binary.LittleEndian.AppendUint64(body, math.Float64bits(x))
 		}
@@ -178,13 +174,11 @@ func (m *Model) assemble(body []byte) error {
 		return fmt.Errorf("kind %q, this program knows %q", h.Kind, kindEnsemble)
 	case h.Trees < 0 || h.Trees > maxTrees || !(math.Abs(h.TreesBase) <= maxWeight):
 		return fmt.Errorf("%d trees on %g", h.Trees, h.TreesBase)
-	case len(h.Families) > maxFamilies || h.Steep < 0 || h.Steep > len(h.Families):
-		return fmt.Errorf("%d families, %d of them steep", len(h.Families), h.Steep)
 	case !knownGrade(h.Grade):
 		return fmt.Errorf("grade %q is none of A, B, C, D", h.Grade)
 	case h.Drift < 0 || h.Drift > 10:
 		return fmt.Errorf("drift %g is outside 0 … 10", h.Drift)
-	case !h.Calibration.sound():
+	case !h.Calibration.sound() || !h.Linear.sound():
 		return errors.New("the calibration does not rise")
 	}
 	for i := range h.Reference {
@@ -197,19 +191,11 @@ func (m *Model) assemble(body []byte) error {
 			return fmt.Errorf("shift of family %q is %g, expected at most %d logits", family, shift, maxShift)
 		}
 	}
-	for i, f := range h.Families {
-		if slices.Contains(h.Families[:i], f) {
-			return fmt.Errorf("family %q is listed twice", f)
-		}
+	m.ata.schema = newATASchema()
+	n := len(m.ata.schema.features) + 1
+	if len(body) < 8*3*n {
+		return fmt.Errorf("%d bytes of weights do not fit %d features", len(body), n-1)
 	}
-	// Counted before it is built, so that a header cannot ask for more memory
-	// than its file brings weights for.
-	columns := len(newATASchema(nil, 0).features) + len(h.Families) + h.Steep*len(slopeColumns)
-	n := columns + 1
-	if columns > maxColumns || len(body) < 8*(3*n+n*(n+1)/2) {
-		return fmt.Errorf("%d bytes of weights do not fit %d features", len(body), columns)
-	}
-	m.ata.schema = newATASchema(h.Families, h.Steep)
 	if got := m.ata.schema.hash(); got != h.SchemaHash {
 		return fmt.Errorf("made for other features: schema %.12s, this program's is %.12s", h.SchemaHash, got)
 	}
@@ -230,11 +216,7 @@ func (m *Model) assemble(body []byte) error {
 			return err
 		}
 	}
-	m.ata.cov = &symmetric{n: n}
-	if m.ata.cov.a, err = take(n * (n + 1) / 2); err != nil {
-		return err
-	}
-	m.ata.cal, m.ata.drift, m.ata.usual, m.ata.rate, m.ata.fleet = h.Calibration, h.Drift, h.Usual, h.Rates, h.Fleet
+	m.ata.cal, m.ata.calLinear, m.ata.drift, m.ata.usual, m.ata.fleet = h.Calibration, h.Linear, h.Drift, h.Usual, h.Fleet
 	if m.ata.forest, err = readForest(body, h.Trees, h.TreesBase, len(treeColumns)); err != nil {
 		return err
 	}
@@ -248,7 +230,7 @@ func knownGrade(g Grade) bool {
 
 // sound reports whether a calibration that was read is one.
 func (c *calibration) sound() bool {
-	return len(c.Bends) == len(c.Knots) && len(c.Knots) <= 16 && slices.IsSorted(c.Knots) && c.rising()
+	return len(c.Bends) == len(c.Knots) && len(c.Knots) <= 16 && slices.IsSorted(c.Knots) && c.rising() && c.Abers.sound()
 }
 
 // golden computes what a row of named features scores.
@@ -269,6 +251,7 @@ func (m *Model) golden(features, tree map[string]float64) (Golden, error) {
 			found++
 		}
 	}
+	in.count()
 	if found != len(features)+len(tree) {
 		return g, errors.New("a golden row has a feature that the schema has not")
 	}

@@ -262,7 +262,7 @@ func TestOnlineFeaturesEqualTrainingFeatures(t *testing.T) {
 // compare.
 func denseRow(s *State, t Axis) []float64 {
 	x := make([]float64, len(treeColumns))
-	treeRow(s, t, map[string]float64{allFamilies: -7}, x)
+	treeRow(s, t, x)
 	for i := range x {
 		if x[i] != x[i] {
 			x[i] = -1

@@ -87,8 +87,15 @@ var (
 		{signal.EDACUncorrected, level, 4, 0},
 		{signal.EDACUncorrectedNI, level, 4, 0},
 	}}
-	// unknownDisk is for a drive of which no attribute is known yet.
-	unknownDisk = &prior{name: "prior disk", percent: 0.12}
+	// unknownDisk is for a drive of which no attribute is known yet, or none that
+	// a trained model reads, or not what kind of drive it is.
+	unknownDisk = &prior{name: "prior disk", percent: 0.12, terms: []priorTerm{
+		{signal.SmartReallocatedSectors, level, 0.7, 0.2},
+		{signal.SmartReportedUncorrectable, level, 1.5, 0.3},
+		{signal.SmartPendingSectors, level, 1.5, 0.3},
+		{signal.SmartOfflineUncorrectable, level, 1.0, 0.1},
+		{signal.SmartCRCErrors, rise30, 0, 0.1},
+	}}
 )
 
 func (q quantity) of(sr *series, t Axis) float64 {

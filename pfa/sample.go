@@ -17,11 +17,11 @@ const (
 type sampling struct {
 	from, until time.Time         // days of landmarks, until excluded; zero: no bound
 	known       time.Time         // fates are known up to this day only; zero: to the history's end
-	complete    time.Time         // the day from which all attributes were recorded; zero: always
 	take        func(*Drive) bool // nil: all
 	every       Axis              // hours between a drive's landmarks
 	dense       bool              // failing drives' last 30 days daily, with less weight each
 	thin        int               // keep one in so many landmarks of drives without any error, with more weight; 0 or 1: all
+	hide        float64           // share of landmarks that lose attributes, each with probability hideEach
 }
 
 // landmark is one sampled row's origin and outcome.
@@ -70,14 +70,15 @@ func (s *sampling) landmarks(id int, d *Drive) []landmark {
 
 // dataset is a sampled history: one row of features per landmark.
 type dataset struct {
-	rows  *rows       // labelled with failing within 30 days
-	dense [][]float32 // the trees' features, by column
-	marks []landmark
+	rows   *rows       // labelled with failing within 30 days
+	dense  [][]float32 // the trees' features, by column
+	marks  []landmark
+	hidden []bool // the row lost attributes
 }
 
 // sample replays every drive through a State, as scoring does, and keeps the
 // features at its landmarks.
-func (s *sampling) sample(drives []Drive, schema *ataSchema, rate map[string]float64) *dataset {
+func (s *sampling) sample(drives []Drive, schema *ataSchema) *dataset {
 	parts := make([]*dataset, chunks)
 	inChunks(len(drives), func(c, from, to int) {
 		part := &dataset{rows: newRows(len(schema.features)), dense: make([][]float32, len(treeColumns))}
@@ -99,12 +100,22 @@ func (s *sampling) sample(drives []Drive, schema *ataSchema, rate map[string]flo
 					}
 					l.weight *= float64(s.thin)
 				}
+				shown, hidden := st.place, s.hide > 0 && place(d.Serial, l.hour, hideSalt) < s.hide
+				if hidden {
+					for c, index := range ataCounters {
+						if place(d.Serial, l.hour, hideSalt+1+uint64(c)) < hideEach {
+							st.place[index] = 0
+						}
+					}
+					schema.extract(st, l.hour, &v)
+				}
 				part.rows.add(&v, l.weight, l.within(hours30d), id)
-				treeRow(st, l.hour, rate, x)
+				treeRow(st, l.hour, x)
+				st.place = shown
 				for j, value := range x {
 					part.dense[j] = append(part.dense[j], float32(value))
 				}
-				part.marks = append(part.marks, l)
+				part.marks, part.hidden = append(part.marks, l), append(part.hidden, hidden)
 			}
 		}
 		parts[c] = part
@@ -115,7 +126,7 @@ func (s *sampling) sample(drives []Drive, schema *ataSchema, rate map[string]flo
 			all.dense[j] = append(all.dense[j], p.dense[j]...)
 		}
 		all.rows.appendRows(p.rows)
-		all.marks = append(all.marks, p.marks...)
+		all.marks, all.hidden = append(all.marks, p.marks...), append(all.hidden, p.hidden...)
 	}
 	return all
 }
@@ -149,6 +160,18 @@ func smartdRule(s *State) bool {
 		}
 	}
 	return false
+}
+
+// hideEach is how probable it is that a landmark that loses attributes loses a
+// certain one; hideSalt draws it.
+const (
+	hideEach = 0.3
+	hideSalt = 2 << 32
+)
+
+// place is a number from 0 to 1 for a drive at an hour.
+func place(serial string, hour Axis, salt uint64) float64 {
+	return float64(spread(serial, salt+uint64(hour)<<34)>>11) / (1 << 53)
 }
 
 // spread maps a serial number and a salt to a number that has nothing to do

@@ -1,10 +1,7 @@
 package pfa
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -13,18 +10,16 @@ import (
 // How the model of ATA drives is trained. The numbers were chosen on
 // time-forward folds of the training histories (see DESIGN.md).
 const (
-	trainEvery    Axis = 7 * 24 // hours between a drive's landmarks
-	trainThin          = 8      // one in so many landmarks without errors is kept, with that weight
-	trainFolds         = 4      // of drives, for the calibration
-	slopePenalty       = 30     // ridge on every weight, in weighted landmarks
-	sharePenalty       = 60     // ridge on the weights of the shorter horizons
-	bendPenalty        = 5      // ridge on the bends of the calibration
-	maxDateError       = 30     // days; drives whose hour counter disagrees more with the calendar are left out
-	familyDrives       = 100    // a family has a column of its own from so many drives
-	familyFailed       = 5      // … and so many failures
-	steepFailed        = 100    // … and slopes of its own from so many failures
-	maxSteep           = 5
-	minDriftLogit      = 0.1
+	trainEvery   Axis = 7 * 24 // hours between a drive's landmarks
+	trainThin         = 8      // one in so many landmarks without errors is kept, with that weight
+	trainHide         = 0.2    // share of landmarks that lose attributes
+	trainFolds        = 4      // of drives, for the calibration
+	slopePenalty      = 30     // ridge on every weight, in weighted landmarks
+	sharePenalty      = 60     // ridge on the weights of the shorter horizons
+	maxDateError      = 30     // days; drives whose hour counter disagrees more with the calendar are left out
+	presentDays       = 60     // the fleet of so many days is the present one
+	leastPresent      = 0.02   // what a landmark of a family counts at least whose drives are gone
+	mostPresent       = 3      // … and at most, of one that has just come
 )
 
 // foldSalt places drives in folds; other salts place landmarks.
@@ -35,36 +30,42 @@ func foldOf(d *Drive, folds int) int { return int(spread(d.Serial, foldSalt) % u
 // usable reports whether a drive's clock can be trusted enough to train on.
 func (d *Drive) usable() bool { return math.Abs(d.DateError) <= maxDateError }
 
-// fitATA trains on the landmarks that s samples.
-func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
-	taken := func(d *Drive) bool { return d.usable() && (s.take == nil || s.take(d)) }
-	s.every, s.dense, s.thin = trainEvery, true, trainThin
-	chosen := s
-	chosen.take = taken
-	families, steep := learnFamilies(drives, &chosen)
-	schema := newATASchema(families, steep)
-	m := &ataModel{schema: schema}
-	rates := familyRates(drives, &chosen)
-	data := chosen.sample(drives, schema, rates)
-	bins := bin(data.dense)
+// treeBoosting is how the trees are grown.
+var treeBoosting = boosting{trees: 150, depth: 5, rate: 0.05, lambda: 30, minCover: 3, monotone: treeMonotone,
+	keepRows: 0.6, keepCols: 0.3, seed: 1}
 
-	held, err := heldOutLogits(drives, data, bins, &fitting{schema, rates[allFamilies], s.complete})
+// fitATA trains on the landmarks that s samples. They should not lie before the
+// day from which all attributes are recorded: before it, a missing attribute
+// would tell the date.
+func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
+	take := s.take
+	s.take = func(d *Drive) bool { return d.usable() && (take == nil || take(d)) }
+	s.every, s.dense, s.thin, s.hide = trainEvery, true, trainThin, trainHide
+	m := &ataModel{schema: newATASchema()}
+	data := s.sample(drives, m.schema)
+	if data.rows.len() == 0 {
+		return nil, nil, fmt.Errorf("no landmark whose next 30 days are known, of drives whose hours agree with the calendar within %d days", maxDateError)
+	}
+	data.rows.weight = data.presentWeights(drives)
+	bins := bin(data.dense)
+	both, linear, err := heldOutLogits(drives, data, bins)
 	if err != nil {
 		return nil, nil, fmt.Errorf("held-out folds: %w", err)
 	}
-	if m.cal, err = calibrate(held, data.rows); err != nil {
-		return nil, nil, fmt.Errorf("calibration: %w", err)
-	}
-	m.drift = m.cal.drift(held, data, drives)
-
-	var inverse *symmetric
-	if m.month, inverse, err = fitLogistic(data.rows, ridge(data.rows.width, slopePenalty)); err != nil {
+	if m.month, err = fitLogistic(data.rows, ridge(data.rows.width, slopePenalty)); err != nil {
 		return nil, nil, fmt.Errorf("30 days: %w", err)
 	}
-	m.cov = clusterCovariance(data.rows, m.month, inverse)
-	use := data.complete(drives, s.complete, func(int) bool { return true })
-	m.forest, _ = boost(bins, data.rows.label, data.rows.weight, use, treeBoosting)
+	m.forest, _ = boost(bins, data.rows.label, data.rows.weight, every(data.rows.len()), treeBoosting)
 	m.mean = m.forest.expected()
+	for _, c := range []struct {
+		to   *calibration
+		held []float64
+	}{{&m.cal, both}, {&m.calLinear, linear}} {
+		if *c.to, err = calibrateShown(c.held, data); err != nil {
+			return nil, nil, fmt.Errorf("calibration: %w", err)
+		}
+	}
+	m.drift = m.cal.drift(both, data, drives)
 	share := func(outer, inner Axis) ([]float64, error) {
 		part := data.rows.where(func(i int) bool { return data.marks[i].within(outer) })
 		for i, k := 0, 0; i < data.rows.len(); i++ {
@@ -73,8 +74,7 @@ func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
 				k++
 			}
 		}
-		w, _, err := fitLogistic(part, ridge(part.width, sharePenalty))
-		return w, err
+		return fitLogistic(part, ridge(part.width, sharePenalty))
 	}
 	if m.week, err = share(hours30d, hours7d); err != nil {
 		return nil, nil, fmt.Errorf("7 days: %w", err)
@@ -82,40 +82,43 @@ func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
 	if m.day, err = share(hours7d, hours24h); err != nil {
 		return nil, nil, fmt.Errorf("24 hours: %w", err)
 	}
-	m.usual = usualLevels(drives, &chosen)
-	m.forgetFamilies(rates[allFamilies])
+	m.usual = usualLevels(drives, &s)
 	return m, data, nil
 }
 
-// forgetFamilies drops what was learned of single drive families. It is learned
-// so that it does not hide in the other weights, but how a family fared in the
-// past says little about its future (see DESIGN.md): every drive is scored as
-// one of an average family.
-func (m *ataModel) forgetFamilies(averageRate float64) {
-	kept := m.schema.at.family
-	for _, w := range []*[]float64{&m.month, &m.week, &m.day} {
-		*w = append(slices.Clone((*w)[:kept]), (*w)[len(*w)-1])
-	}
-	from := func(i int) int {
-		if i == kept {
-			return m.cov.n - 1 // the intercept
-		}
-		return i
-	}
-	cov := newSymmetric(kept + 1)
-	for i := range kept + 1 {
-		for j := range i + 1 {
-			*cov.at(i, j) = *m.cov.at(from(i), from(j))
+// presentWeights are the rows' weights, changed so that each drive family counts
+// as much as it does among the latest landmarks: the model is for the fleet that
+// there is, and families that are gone have taught others' drives wrong.
+func (data *dataset) presentWeights(drives []Drive) []float32 {
+	var last time.Time
+	for _, l := range data.marks {
+		if day := drives[l.drive].day(l.hour); day.After(last) {
+			last = day
 		}
 	}
-	m.cov, m.schema, m.rate = cov, newATASchema(nil, 0), map[string]float64{allFamilies: averageRate}
-}
-
-// fitting is what is needed to fit and judge on parts of a dataset.
-type fitting struct {
-	schema      *ataSchema
-	averageRate float64   // of all families
-	complete    time.Time // see sampling
+	from := last.AddDate(0, 0, -presentDays)
+	type share struct{ all, present float64 }
+	families := map[string]*share{}
+	var total share
+	family := make([]*share, len(data.marks))
+	for i, l := range data.marks {
+		name := Family(drives[l.drive].Model)
+		if families[name] == nil {
+			families[name] = &share{}
+		}
+		f, w := families[name], float64(data.rows.weight[i])
+		family[i] = f
+		f.all, total.all = f.all+w, total.all+w
+		if !drives[l.drive].day(l.hour).Before(from) {
+			f.present, total.present = f.present+w, total.present+w
+		}
+	}
+	out := make([]float32, len(data.marks))
+	for i, w := range data.rows.weight {
+		f := family[i]
+		out[i] = w * float32(min(max((f.present/total.present)/(f.all/total.all), leastPresent), mostPresent))
+	}
+	return out
 }
 
 func ridge(width int, penalty float64) []float64 {
@@ -124,6 +127,15 @@ func ridge(width int, penalty float64) []float64 {
 		p[i] = penalty
 	}
 	return p
+}
+
+// every is the places 0 to n-1.
+func every(n int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(i)
+	}
+	return out
 }
 
 // where copies the rows for which keep holds.
@@ -143,179 +155,29 @@ func (r *rows) where(keep func(i int) bool) *rows {
 	return out
 }
 
-// learnFamilies picks the drive families that get columns of their own, those
-// with most failures first, and how many of them get slopes of their own.
-// Failures that the sampling does not know of yet do not count.
-func learnFamilies(drives []Drive, s *sampling) (families []string, steep int) {
-	count, failed := map[string]int{}, map[string]int{}
-	for i := range drives {
-		d := &drives[i]
-		if !s.take(d) || !s.known.IsZero() && !d.First.Before(s.known) {
-			continue
-		}
-		f := Family(d.Model)
-		count[f]++
-		if d.Failed && (s.known.IsZero() || d.Last.Before(s.known)) {
-			failed[f]++
-		}
-	}
-	for f, n := range count {
-		if n >= familyDrives && failed[f] >= familyFailed {
-			families = append(families, f)
-		}
-	}
-	slices.SortFunc(families, func(a, b string) int {
-		return cmp.Or(cmp.Compare(failed[b], failed[a]), cmp.Compare(a, b))
-	})
-	for steep < min(len(families), maxSteep) && failed[families[steep]] >= steepFailed {
-		steep++
-	}
-	return families, steep
-}
-
-// treeBoosting is how the trees are grown.
-var treeBoosting = boosting{trees: 150, depth: 5, rate: 0.05, lambda: 30, minCover: 3, monotone: treeMonotone,
-	keepRows: 0.6, keepCols: 0.3, seed: 1}
-
-// familyRates is the logarithm of the 30-day risk by drive family, drawn
-// towards the rate of all by so many landmarks of the average drive.
-func familyRates(drives []Drive, s *sampling) map[string]float64 {
-	const towardsAll = 2000
-	type counts struct{ all, failing float64 }
-	families := map[string]*counts{}
-	var total counts
-	for i := range drives {
-		family := Family(drives[i].Model)
-		for _, l := range s.landmarks(i, &drives[i]) {
-			c := families[family]
-			if c == nil {
-				c = &counts{}
-				families[family] = c
-			}
-			failing := l.weight * indicator(l.within(hours30d))
-			c.all, c.failing = c.all+l.weight, c.failing+failing
-			total.all, total.failing = total.all+l.weight, total.failing+failing
-		}
-	}
-	rates := make(map[string]float64, len(families)+1)
-	rates[allFamilies] = math.Log(total.failing / total.all)
-	for family, c := range families {
-		rates[family] = math.Log((c.failing + towardsAll*total.failing/total.all) / (c.all + towardsAll))
-	}
-	return rates
-}
-
-// complete lists the rows for which keep holds and that lie on the day or after
-// it from which all attributes were recorded. Trees learn from these alone:
-// before it, a missing attribute would tell them the date.
-func (data *dataset) complete(drives []Drive, from time.Time, keep func(i int) bool) []int32 {
-	var use []int32
-	for i, l := range data.marks {
-		if keep(i) && !drives[l.drive].day(l.hour).Before(from) {
-			use = append(use, int32(i))
-		}
-	}
-	return use
-}
-
-// heldOutLogits scores every row by a model that has not seen its drive, as one
-// of an average family.
-func heldOutLogits(drives []Drive, data *dataset, bins *binned, how *fitting) ([]float64, error) {
-	average := bins.with(familyRateColumn, how.averageRate)
-	out := make([]float64, data.rows.len())
-	fold := make([]int, len(out))
+// heldOutLogits scores every row by models that have not seen its drive: by
+// linear model and trees, and by the linear one alone.
+func heldOutLogits(drives []Drive, data *dataset, bins *binned) (both, linear []float64, err error) {
+	both, linear = make([]float64, data.rows.len()), make([]float64, data.rows.len())
+	fold := make([]int, len(both))
 	for i, l := range data.marks {
 		fold[i] = foldOf(&drives[l.drive], trainFolds)
 	}
 	for f := range trainFolds {
-		w, _, err := fitLogistic(data.rows.where(func(i int) bool { return fold[i] != f }), ridge(data.rows.width, slopePenalty))
+		w, err := fitLogistic(data.rows.where(func(i int) bool { return fold[i] != f }), ridge(data.rows.width, slopePenalty))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		clear(w[how.schema.at.family:data.rows.width])
-		use := data.complete(drives, how.complete, func(i int) bool { return fold[i] != f })
-		trees, _ := boost(bins, data.rows.label, data.rows.weight, use, treeBoosting)
-		for i := range out {
+		use := slices.DeleteFunc(every(len(fold)), func(i int32) bool { return fold[i] == f })
+		_, z := boost(bins, data.rows.label, data.rows.weight, use, treeBoosting)
+		for i := range both {
 			if fold[i] == f {
-				out[i] = (1-treeShare)*data.rows.dot(i, w) + treeShare*average.score(trees, i)
+				linear[i] = data.rows.dot(i, w)
+				both[i] = (1-treeShare)*linear[i] + treeShare*z[i]
 			}
 		}
 	}
-	return out, nil
-}
-
-// calibrate fits the map from held-out logits to honest ones. If the bends
-// would make it fall somewhere, it is a straight line.
-func calibrate(z []float64, data *rows) (calibration, error) {
-	knots := []float64{logit(0.01), logit(0.1)}
-	for _, k := range [][]float64{knots, nil} {
-		r := newRows(1 + len(k))
-		var v vector
-		for i, x := range z {
-			v.reset()
-			v.put(0, x)
-			for j, knot := range k {
-				v.put(1+j, max(0, x-knot))
-			}
-			r.add(&v, float64(data.weight[i]), data.label[i], int(data.group[i]))
-		}
-		penalty := ridge(r.width, bendPenalty)
-		penalty[0] = 0
-		w, _, err := fitLogistic(r, penalty)
-		if err != nil {
-			return calibration{}, err
-		}
-		c := calibration{Offset: w[r.width], Slope: w[0], Knots: k, Bends: w[1:r.width]}
-		if c.rising() {
-			return c, nil
-		}
-	}
-	return calibration{}, errors.New("the scores do not rise with the risk")
-}
-
-// drift estimates how much whole months of the training deviate from what is
-// expected.
-func (c *calibration) drift(z []float64, data *dataset, drives []Drive) float64 {
-	months := monthly{}
-	for i, l := range data.marks {
-		y, _ := c.at(z[i])
-		months.add(drives[l.drive].day(l.hour), l.weight, sigmoid(y), l.within(hours30d))
-	}
-	return months.drift(trainEvery)
-}
-
-// monthly sums what was observed and expected by calendar month.
-type monthly map[int]*struct{ observed, expected float64 }
-
-func (m monthly) add(day time.Time, weight, expected float64, failed bool) {
-	key := day.Year()*12 + int(day.Month())
-	if m[key] == nil {
-		m[key] = &struct{ observed, expected float64 }{}
-	}
-	m[key].expected += weight * expected
-	m[key].observed += weight * indicator(failed)
-}
-
-// drift is the root mean square of log(observed / expected) of the months,
-// beyond what chance makes of their numbers. Landmarks lie so many hours apart:
-// a failure is seen from several, which are one event.
-func (m monthly) drift(every Axis) float64 {
-	const enough = 10 // failures
-	perFailure := float64(hours30d) / float64(every)
-	var sum, n float64
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		failures := m[k].observed / perFailure
-		if failures < enough || m[k].expected <= 0 {
-			continue
-		}
-		x := math.Log(m[k].observed / m[k].expected)
-		sum += x*x - 1/failures
-		n++
-	}
-	if n == 0 || sum <= 0 {
-		return minDriftLogit
-	}
-	return max(minDriftLogit, math.Sqrt(sum/n))
+	return both, linear, nil
 }
 
 // usualLevels is, by vendor and signal, the median last value of drives that

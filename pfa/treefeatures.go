@@ -1,9 +1,6 @@
 package pfa
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // treeColumns are the features of the trees, with NaN for what is not known, and
 // treeMonotone says which of them may only raise the risk: more errors never
@@ -33,12 +30,11 @@ var treeColumns, treeMonotone = func() (out []Feature, mono []int8) {
 	add(severalCounters, "since_any_rise", 0)
 	add("", "age", 0)
 	add("", "vendor", 0)
-	add("", "family_rate", 0)
 	return out, mono
 }()
 
-// familyRateColumn is the tree column of the family's rate.
-var familyRateColumn = slices.IndexFunc(treeColumns, func(f Feature) bool { return f.Name == "family_rate" })
+// treeColumnsOfCounter is how many columns each counter has, its level first.
+const treeColumnsOfCounter = 7
 
 // treeGroup says, by tree column, what explains it (see ataSchema.group).
 var treeGroup = func() (out []int8) {
@@ -48,12 +44,8 @@ var treeGroup = func() (out []int8) {
 	return out
 }()
 
-// allFamilies is the key of the rate of all drives together.
-const allFamilies = ""
-
 // treeRow fills x, of the length of treeColumns, with the features of s at t.
-// rate is the logarithm of the usual 30-day risk by family.
-func treeRow(s *State, t Axis, rate map[string]float64, x []float64) {
+func treeRow(s *State, t Axis, x []float64) {
 	i := 0
 	put := func(v float64) { x[i] = v; i++ }
 	nan := math.NaN()
@@ -62,7 +54,7 @@ func treeRow(s *State, t Axis, rate map[string]float64, x []float64) {
 	for c, index := range ataCounters {
 		sr := s.find(index)
 		if sr == nil {
-			for range 7 {
+			for range treeColumnsOfCounter {
 				put(nan)
 			}
 			continue
@@ -111,10 +103,5 @@ func treeRow(s *State, t Axis, rate map[string]float64, x []float64) {
 		put(2)
 	default:
 		put(nan)
-	}
-	if v, ok := rate[s.model]; ok {
-		put(v)
-	} else {
-		put(rate[allFamilies])
 	}
 }
