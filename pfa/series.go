@@ -96,8 +96,12 @@ type series struct {
 	before float64 // the level before the episode
 	risen  bool    // there was a rise at all
 
-	up increases
+	up *increases // nil until what it counts first rises
 }
+
+// seriesRoom is by how many signals a state's room grows: a fleet has very many
+// states.
+const seriesRoom = 4
 
 const episodePause Axis = 30 * 24
 
@@ -124,7 +128,12 @@ func (s *series) observe(t Axis, v float64, kind signal.Kind, boot uint64) {
 			s.began, s.before = t, s.level
 		}
 		s.rose, s.risen = t, true
-		s.up.add(t, rise)
+		if line := &lineOf[s.signal]; line.Kind == signal.Counter || line.Unit == signal.Count { // nobody asks how often a temperature rose
+			if s.up == nil {
+				s.up = &increases{}
+			}
+			s.up.add(t, rise)
+		}
 	}
 	if v != s.level {
 		s.since = t

@@ -34,18 +34,22 @@ func (s *State) Snapshot() []byte {
 	out = append(out, byte(len(s.series)))
 	for i := range s.series {
 		sr := &s.series[i]
+		var up increases
+		if sr.up != nil {
+			up = *sr.up
+		}
 		out = append(out, byte(sr.signal))
 		for _, f := range []float64{sr.level, sr.high, sr.before} {
 			out = le.AppendUint64(out, math.Float64bits(f))
 		}
-		for _, t := range []Axis{sr.first, sr.seen, sr.since, sr.rose, sr.began, sr.up.last} {
+		for _, t := range []Axis{sr.first, sr.seen, sr.since, sr.rose, sr.began, up.last} {
 			out = le.AppendUint64(out, uint64(t))
 		}
 		out = le.AppendUint64(out, sr.boot)
-		out = append(out, bit(sr.risen), bit(sr.up.some))
+		out = append(out, bit(sr.risen), bit(up.some))
 		at := len(out)
 		out = append(out, 0)
-		for b, x := range sr.up.bucket {
+		for b, x := range up.bucket {
 			if x != 0 {
 				out = append(out, byte(b))
 				out = le.AppendUint32(out, math.Float32bits(x))
@@ -81,6 +85,7 @@ func Restore(b []byte) (*State, error) {
 	count := int(r.byte())
 	for range count {
 		var sr series
+		var up increases
 		sr.signal = int(r.byte())
 		if r.bad || sr.signal >= len(tracked) || s.place[sr.signal] != 0 {
 			return nil, errSnapshot
@@ -88,11 +93,11 @@ func Restore(b []byte) (*State, error) {
 		for _, f := range []*float64{&sr.level, &sr.high, &sr.before} {
 			*f = r.float()
 		}
-		for _, t := range []*Axis{&sr.first, &sr.seen, &sr.since, &sr.rose, &sr.began, &sr.up.last} {
+		for _, t := range []*Axis{&sr.first, &sr.seen, &sr.since, &sr.rose, &sr.began, &up.last} {
 			*t = r.axis()
 		}
 		sr.boot = r.uint64()
-		sr.risen, sr.up.some = r.bool(), r.bool()
+		sr.risen, up.some = r.bool(), r.bool()
 		buckets, after := int(r.byte()), -1
 		for range buckets {
 			i := int(r.byte())
@@ -100,7 +105,10 @@ func Restore(b []byte) (*State, error) {
 			if i <= after || i >= bucketCount || !(x > 0 && x <= math.MaxFloat32) {
 				return nil, errSnapshot
 			}
-			sr.up.bucket[i], after = x, i
+			up.bucket[i], after = x, i
+		}
+		if up != (increases{}) {
+			sr.up = &up
 		}
 		s.series = append(s.series, sr)
 		s.place[sr.signal] = uint8(len(s.series))

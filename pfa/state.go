@@ -103,6 +103,9 @@ func (s *State) observe(t Axis, index int, raw float64, boot uint64) {
 		s.series[p-1].observe(t, v, lineOf[index].Kind, boot)
 		return
 	}
+	if len(s.series) == cap(s.series) {
+		s.series = append(make([]series, 0, len(s.series)+seriesRoom), s.series...)
+	}
 	s.series = append(s.series, series{signal: index, level: v, high: v, first: t, seen: t, since: t, boot: boot})
 	s.place[index] = uint8(len(s.series))
 }

@@ -171,3 +171,39 @@ func TestCuts(t *testing.T) {
 		}
 	}
 }
+
+// Rows that no bin distinguishes are added up: the trees are those of the rows.
+func TestAlikeRowsAreAddedUp(t *testing.T) {
+	cols, label, _, all := trainingTable(3000)
+	whole := testBoosting
+	whole.keepRows = 1
+	n := int32(len(label))
+	half := slices.Clone(all)
+	for j := range cols {
+		cols[j] = append(cols[j], cols[j]...)
+	}
+	label = append(label, label...)
+	for i := range n {
+		all = append(all, n+i)
+	}
+	table := bin(cols)
+	ones := slices.Repeat([]float32{1}, len(label))
+	if d := table.distinct(label, ones, all); d.n > int(n) {
+		t.Fatalf("%d distinct rows of %d", d.n, n)
+	}
+	once, _ := boost(table, label, slices.Repeat([]float32{2}, len(label)), half, whole)
+	twice, z := boost(table, label, ones, all, whole)
+	for k := range once.trees {
+		for i, a := range once.trees[k] {
+			b := twice.trees[k][i]
+			if a.feature != b.feature || math.Abs(a.value-b.value) > 1e-9 || a.cover != b.cover {
+				t.Fatalf("tree %d, node %d: %+v with weight 2, %+v twice", k, i, a, b)
+			}
+		}
+	}
+	for i := range n {
+		if z[i] != z[n+i] {
+			t.Fatalf("row %d: %g and %g", i, z[i], z[n+i])
+		}
+	}
+}

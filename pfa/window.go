@@ -69,9 +69,9 @@ func (in *increases) add(t Axis, by float64) {
 	in.last, in.some = t, true
 }
 
-// over returns the rise within the window that ends at t.
+// over returns the rise within the window that ends at t; of nil, 0.
 func (in *increases) over(w Window, t Axis) float64 {
-	if !in.some {
+	if in == nil || !in.some {
 		return 0
 	}
 	r := rings[w]
