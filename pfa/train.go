@@ -65,7 +65,11 @@ func fitATA(drives []Drive, s sampling) (*ataModel, *dataset, error) {
 			return nil, nil, fmt.Errorf("calibration: %w", err)
 		}
 	}
-	m.drift = m.cal.drift(both, data, drives)
+	forward, err := m.cal.forwardDrift(data, drives, bins)
+	if err != nil {
+		return nil, nil, fmt.Errorf("drift: %w", err)
+	}
+	m.drift = max(m.cal.drift(both, data, drives), forward)
 	share := func(outer, inner Axis) ([]float64, error) {
 		part := data.rows.where(func(i int) bool { return data.marks[i].within(outer) })
 		for i, k := 0, 0; i < data.rows.len(); i++ {

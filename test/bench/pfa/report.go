@@ -67,7 +67,7 @@ func (j *judged) print(w io.Writer, day time.Time) {
 		auc, _ := j.rank(j.by[p+suffix(true)].p, nil)
 		return []any{auc}
 	})
-	row("training, seconds in all", "%.1f", func(p string) []any { return []any{j.timing[p]} })
+	row("training, processor seconds in all", "%.1f", func(p string) []any { return []any{j.timing[p]} })
 	fmt.Fprintf(w, "\n| vireo's risk below | landmarks | observed | expected | interval |\n| --- | --- | --- | --- | --- |\n")
 	for i, b := range j.bins(j.by["vireo"]) {
 		fmt.Fprintf(w, "| %g %% | %.0f | %.0f | %.1f | %.1f … %.1f |\n", 100*edges[i], b.rows, b.observed, b.expected, b.lo, b.hi)
