@@ -21,7 +21,7 @@ type Reference struct {
 // referenceCuts is into how many parts a feature's values are cut at most.
 const referenceCuts = 8
 
-// references sums up a dataset's features.
+// references sums up a dataset's features, as they were before any were hidden.
 func (data *dataset) references() []Reference {
 	var out []Reference
 	for c, f := range treeColumns {
@@ -29,6 +29,9 @@ func (data *dataset) references() []Reference {
 		var known []pair
 		var missing, all float64
 		for i, x := range data.dense[c] {
+			if data.hidden[i] {
+				continue
+			}
 			w := float64(data.rows.weight[i])
 			all += w
 			if x == x {

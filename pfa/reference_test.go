@@ -12,8 +12,8 @@ import (
 func TestDrift(t *testing.T) {
 	m := *defaultModel(t)
 	drives := testFleet(120)
-	schema := newATASchema(nil, 0)
-	data := (&sampling{every: evaluateEvery}).sample(drives, schema, map[string]float64{})
+	schema := newATASchema()
+	data := (&sampling{every: evaluateEvery}).sample(drives, schema)
 	m.header.Reference = data.references()
 	for i := range m.header.Reference {
 		if !m.header.Reference[i].sound() {

@@ -77,6 +77,9 @@ func run(ctx context.Context, o options) error {
 			}
 		}
 	}
+	if err := modern(ctx, os.Stdout, o); err != nil {
+		return err
+	}
 	if o.speed {
 		return speed(ctx, os.Stdout, o, dir, drives)
 	}
