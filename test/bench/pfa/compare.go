@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vireo-kvm/vireo/pfa"
@@ -138,12 +139,12 @@ func (j *judged) peers(ctx context.Context, o options, dir string, train []pfa.D
 			return err
 		}
 	}
-	times, err := python(ctx, o, dir, "compare")
+	times, err := python(ctx, o, dir, strings.Join(o.peers, ","))
 	if err != nil {
 		return err
 	}
-	j.timing["xgboost"], j.timing["hgb"] = times["xgboost_train"], times["hgb_train"]
-	for _, peer := range []string{"xgboost", "hgb"} {
+	for _, peer := range o.peers {
+		j.timing[peer] = times[peer+"_train"]
 		for file, key := range map[string]string{"-test": peer, "-hidden": peer + suffix(true)} {
 			b, err := os.ReadFile(filepath.Join(dir, peer+file+".f64"))
 			if err != nil {

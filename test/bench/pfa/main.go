@@ -20,6 +20,7 @@ type options struct {
 	python string
 	days   []time.Time // T of each comparison
 	thirds int         // how many thirds of the drives are judged
+	peers  []string    // of peers.py, to compare with
 	unseen bool        // judge single families by models that never saw them, too
 	speed  bool
 }
@@ -30,9 +31,11 @@ func main() {
 	flag.StringVar(&o.data, "data", "../shared/data/disk", "folder with hdd_history_drives_train.csv.gz and hdd_history_segments_train.csv.gz")
 	flag.StringVar(&o.python, "python", "/usr/bin/python3", "Python with xgboost and sklearn")
 	flag.IntVar(&o.thirds, "thirds", 3, "how many thirds of the drives are judged (1 to 3)")
+	peers := flag.String("peers", "xgboost,hgb", "whom to compare with; hgb takes longest")
 	flag.BoolVar(&o.unseen, "unseen", true, "judge drive families that the model never saw, too")
 	flag.BoolVar(&o.speed, "speed", true, "measure speed, too")
 	flag.Parse()
+	o.peers = strings.Split(*peers, ",")
 	for _, s := range strings.Split(*days, ",") {
 		day, err := time.Parse(time.DateOnly, s)
 		if s != "" && err != nil {
@@ -70,7 +73,7 @@ func run(ctx context.Context, o options) error {
 			}
 			all.add(part)
 		}
-		all.print(os.Stdout, day)
+		all.print(os.Stdout, day, o.peers)
 		if o.unseen && day.Equal(o.days[len(o.days)-1]) {
 			if err := unseenFamilies(os.Stdout, drives, day, &all); err != nil {
 				return err

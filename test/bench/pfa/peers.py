@@ -1,8 +1,9 @@
 """Trains XGBoost and HistGradientBoosting on the matrices that the benchmark
 wrote, scores its rows, and says how much processor time it took.
 
-peers.py DIR MODE THREADS: MODE compare writes DIR/{xgboost,hgb}-{test,hidden}.f64;
-MODE speed only measures. Times in seconds go to standard output as JSON."""
+peers.py DIR MODE THREADS: MODE, one or both of xgboost,hgb, writes
+DIR/PEER-{test,hidden}.f64 of each; MODE speed only measures XGBoost. Times in
+seconds go to standard output as JSON."""
 import json
 import os
 import sys
@@ -32,16 +33,24 @@ def timed(f):
 x, y = matrix("train.x"), np.fromfile(os.path.join(directory, "train.y"), dtype="u1")
 params = dict(objective="binary:logistic", max_depth=DEPTH, eta=0.1, tree_method="hist", nthread=threads)
 times = {}
-booster, times["xgboost_train"] = timed(
-    lambda: xgboost.train(params, xgboost.DMatrix(x, label=y, nthread=threads), TREES))
-if mode == "compare":
-    hgb = HistGradientBoostingClassifier(max_iter=TREES, max_depth=DEPTH, learning_rate=0.1, early_stopping=False)
-    _, times["hgb_train"] = timed(lambda: hgb.fit(x, y))
+train = lambda: xgboost.train(params, xgboost.DMatrix(x, label=y, nthread=threads), TREES)
+
+
+def compare(peer, predict):
     for name in ("test", "hidden"):
-        rows = matrix(name + ".x")
-        booster.predict(xgboost.DMatrix(rows)).astype("<f8").tofile(os.path.join(directory, "xgboost-%s.f64" % name))
-        hgb.predict_proba(rows)[:, 1].astype("<f8").tofile(os.path.join(directory, "hgb-%s.f64" % name))
+        predict(matrix(name + ".x")).astype("<f8").tofile(os.path.join(directory, "%s-%s.f64" % (peer, name)))
+
+
+if mode != "speed":
+    if "xgboost" in mode:
+        booster, times["xgboost_train"] = timed(train)
+        compare("xgboost", lambda rows: booster.predict(xgboost.DMatrix(rows)))
+    if "hgb" in mode:
+        hgb = HistGradientBoostingClassifier(max_iter=TREES, max_depth=DEPTH, learning_rate=0.1, early_stopping=False)
+        _, times["hgb_train"] = timed(lambda: hgb.fit(x, y))
+        compare("hgb", lambda rows: hgb.predict_proba(rows)[:, 1])
 else:
+    booster, times["xgboost_train"] = timed(train)
     rows = matrix("test.x")[:120000]
     _, times["xgboost_score"] = timed(lambda: booster.predict(xgboost.DMatrix(rows, nthread=threads)))
     times["score_rows"] = len(rows)

@@ -3,14 +3,15 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/vireo-kvm/vireo/pfa"
 )
 
-var predictors = []string{"vireo", "xgboost", "hgb"}
-
-func (j *judged) print(w io.Writer, day time.Time) {
+func (j *judged) print(w io.Writer, day time.Time, peers []string) {
+	predictors := append([]string{"vireo"}, peers...)
+	beside := strings.Repeat(" |", len(peers)) // what the peers have none of
 	at := j.grid(j.by["vireo"].p)
 	positives, drives := 0.0, map[*pfa.Drive]bool{}
 	failing := 0.0
@@ -34,7 +35,7 @@ func (j *judged) print(w io.Writer, day time.Time) {
 	for _, p := range predictors {
 		fmt.Fprintf(w, " %s |", p)
 	}
-	fmt.Fprintf(w, "\n| --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "\n| --- | ---%s\n", strings.Repeat(" | ---", len(peers))+" |")
 	row("area under the ROC curve", "%.4f", func(p string) []any { auc, _ := j.rank(j.by[p].p, nil); return []any{auc} })
 	row("average precision", "%.4f", func(p string) []any { _, ap := j.rank(j.by[p].p, nil); return []any{ap} })
 	row("recall at 1 % of healthy drives ever flagged, 1 day / 7 days ahead", "%.1f %% / %.1f %%", func(p string) []any {
@@ -48,7 +49,7 @@ func (j *judged) print(w io.Writer, day time.Time) {
 			precision, recall, a, b = j.against(j.rules[rule], j.by[p].p)
 			return []any{100 * a, 100 * b}
 		})
-		fmt.Fprintf(w, "| … of %s itself | %.1f %% / %.1f %% | | |\n", rule, 100*precision, 100*recall)
+		fmt.Fprintf(w, "| … of %s itself | %.1f %% / %.1f %% |%s\n", rule, 100*precision, 100*recall, beside)
 	}
 	row("observed / expected", "%.2f", func(p string) []any {
 		e := 0.0
@@ -62,7 +63,7 @@ func (j *judged) print(w io.Writer, day time.Time) {
 		return []any{good, of}
 	})
 	_, of, covered := honesty(j.bins(j.by["vireo"]))
-	fmt.Fprintf(w, "| bins inside the 90 %% intervals | %.0f of %.0f | | |\n", covered, of)
+	fmt.Fprintf(w, "| bins inside the 90 %% intervals | %.0f of %.0f |%s\n", covered, of, beside)
 	row("AUC with 30 % of the attributes hidden", "%.4f", func(p string) []any {
 		auc, _ := j.rank(j.by[p+suffix(true)].p, nil)
 		return []any{auc}
