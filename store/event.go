@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"crypto/subtle"
+	"time"
+)
 
 // Severity of an event. Values are stored and shown; they never change.
 type Severity string
@@ -59,4 +62,19 @@ type Token struct {
 	CreatedBy string
 	Expires   time.Time // zero: never
 	Used      time.Time // zero: not yet
+}
+
+// Take is the token as it is once a host has enrolled with it: ErrNotFound when
+// the hash is not its secret's, ErrUsed or ErrExpired when it is good no more.
+func (k Token) Take(hash []byte, now time.Time) (Token, error) {
+	switch {
+	case k.Kind != EnrolToken, subtle.ConstantTimeCompare(k.Hash, hash) != 1:
+		return Token{}, ErrNotFound
+	case !k.Used.IsZero():
+		return Token{}, ErrUsed
+	case !k.Expires.IsZero() && !now.Before(k.Expires):
+		return Token{}, ErrExpired
+	}
+	k.Used = now.UTC()
+	return k, nil
 }

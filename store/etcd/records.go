@@ -12,6 +12,7 @@ import (
 
 	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
+	"github.com/vireo-kvm/vireo/store/moves"
 )
 
 // The records as they are stored: JSON under names that never change. They are
@@ -147,53 +148,16 @@ type (
 		Switchover  migration.Switchover `json:"switchover,omitempty"`
 		Epoch       uint64               `json:"epoch,omitempty"`
 		SourceBoot  string               `json:"source_boot,omitempty"`
-		Before      storedBefore         `json:"before"`
-		Options     storedOptions        `json:"options"`
-		Steps       []storedStep         `json:"steps,omitempty"`
+		Before      moves.Before         `json:"before"`
+		Options     moves.Options        `json:"options"`
+		Steps       []moves.Step         `json:"steps,omitempty"`
 		AbortReason string               `json:"abort_reason,omitempty"`
 		Outcome     string               `json:"outcome,omitempty"`
 		Planned     time.Time            `json:"planned,omitzero"`
 		Started     time.Time            `json:"started,omitzero"`
 		Ended       time.Time            `json:"ended,omitzero"`
-		Progress    storedProgress       `json:"progress"`
-		Downtime    storedDowntime       `json:"downtime"`
-	}
-	storedBefore struct {
-		Paused      bool   `json:"paused,omitempty"`
-		Persistent  bool   `json:"persistent,omitempty"`
-		Autostart   bool   `json:"autostart,omitempty"`
-		MemoryKiB   uint64 `json:"memory_kib,omitempty"`
-		XML         string `json:"xml,omitempty"`
-		InactiveXML string `json:"inactive_xml,omitempty"`
-	}
-	storedOptions struct {
-		Bandwidth    uint64        `json:"bandwidth,omitempty"`
-		MaxDowntime  time.Duration `json:"max_downtime_ns,omitempty"`
-		AutoConverge bool          `json:"auto_converge,omitempty"`
-		PostCopy     bool          `json:"post_copy,omitempty"`
-		Parallel     int           `json:"parallel,omitempty"`
-		CopyDisks    []string      `json:"copy_disks,omitempty"`
-		Timeout      time.Duration `json:"timeout_ns,omitempty"`
-	}
-	storedStep struct {
-		At     time.Time `json:"at,omitzero"`
-		Name   string    `json:"name"`
-		Detail string    `json:"detail,omitempty"`
-	}
-	storedProgress struct {
-		DataTotal           uint64    `json:"data_total,omitempty"`
-		DataProcessed       uint64    `json:"data_processed,omitempty"`
-		DataRemaining       uint64    `json:"data_remaining,omitempty"`
-		BytesPerSecond      uint64    `json:"bytes_per_second,omitempty"`
-		DirtyBytesPerSecond uint64    `json:"dirty_bytes_per_second,omitempty"`
-		Iteration           uint64    `json:"iteration,omitempty"`
-		At                  time.Time `json:"at,omitzero"`
-	}
-	storedDowntime struct {
-		Switch     time.Duration `json:"switch_ns,omitempty"`
-		SourceExit time.Duration `json:"source_exit_ns,omitempty"`
-		Handover   time.Duration `json:"handover_ns,omitempty"`
-		Total      time.Duration `json:"total_ns,omitempty"`
+		Progress    moves.Progress       `json:"progress"`
+		Downtime    moves.Downtime       `json:"downtime"`
 	}
 )
 
@@ -201,13 +165,11 @@ func toStoredRow(m migration.Row) storedRow {
 	r := storedRow{
 		ID: m.ID, Domain: m.Domain, DomainName: m.DomainName, Source: m.Source, Target: m.Target, Reason: m.Reason, Decision: m.Decision,
 		State: m.State, Switchover: m.Switchover, Epoch: m.Epoch, SourceBoot: m.SourceBoot,
-		Before: storedBefore(m.Before), Options: storedOptions(m.Options),
+		Before: moves.Before(m.Before), Options: moves.Options(m.Options),
 		AbortReason: m.AbortReason, Outcome: m.Outcome, Planned: m.Planned, Started: m.Started, Ended: m.Ended,
-		Progress: storedProgress(m.Progress), Downtime: storedDowntime(m.Downtime),
+		Progress: moves.Progress(m.Progress), Downtime: moves.Downtime(m.Downtime),
 	}
-	for _, s := range m.Steps {
-		r.Steps = append(r.Steps, storedStep(s))
-	}
+	r.Steps = moves.OfSteps(m.Steps)
 	return r
 }
 
@@ -219,9 +181,7 @@ func (r storedRow) migration() migration.Row {
 		AbortReason: r.AbortReason, Outcome: r.Outcome, Planned: r.Planned, Started: r.Started, Ended: r.Ended,
 		Progress: migration.Progress(r.Progress), Downtime: migration.Downtime(r.Downtime),
 	}
-	for _, s := range r.Steps {
-		m.Steps = append(m.Steps, migration.Step(s))
-	}
+	m.Steps = moves.Steps(r.Steps)
 	return m
 }
 

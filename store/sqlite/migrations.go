@@ -2,64 +2,21 @@ package sqlite
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
-)
-
-// A move's nested parts as they are stored. They are converted field by field
-// from package migration, which knows nothing of storage: a field added there
-// does not compile here until it has a stored name.
-type (
-	storedBefore struct {
-		Paused      bool   `json:"paused,omitempty"`
-		Persistent  bool   `json:"persistent,omitempty"`
-		Autostart   bool   `json:"autostart,omitempty"`
-		MemoryKiB   uint64 `json:"memory_kib,omitempty"`
-		XML         string `json:"xml,omitempty"`
-		InactiveXML string `json:"inactive_xml,omitempty"`
-	}
-	storedOptions struct {
-		Bandwidth    uint64        `json:"bandwidth,omitempty"`
-		MaxDowntime  time.Duration `json:"max_downtime_ns,omitempty"`
-		AutoConverge bool          `json:"auto_converge,omitempty"`
-		PostCopy     bool          `json:"post_copy,omitempty"`
-		Parallel     int           `json:"parallel,omitempty"`
-		CopyDisks    []string      `json:"copy_disks,omitempty"`
-		Timeout      time.Duration `json:"timeout_ns,omitempty"`
-	}
-	storedStep struct {
-		At     time.Time `json:"at,omitzero"`
-		Name   string    `json:"name"`
-		Detail string    `json:"detail,omitempty"`
-	}
-	storedProgress struct {
-		DataTotal           uint64    `json:"data_total,omitempty"`
-		DataProcessed       uint64    `json:"data_processed,omitempty"`
-		DataRemaining       uint64    `json:"data_remaining,omitempty"`
-		BytesPerSecond      uint64    `json:"bytes_per_second,omitempty"`
-		DirtyBytesPerSecond uint64    `json:"dirty_bytes_per_second,omitempty"`
-		Iteration           uint64    `json:"iteration,omitempty"`
-		At                  time.Time `json:"at,omitzero"`
-	}
-	storedDowntime struct {
-		Switch     time.Duration `json:"switch_ns,omitempty"`
-		SourceExit time.Duration `json:"source_exit_ns,omitempty"`
-		Handover   time.Duration `json:"handover_ns,omitempty"`
-		Total      time.Duration `json:"total_ns,omitempty"`
-	}
+	"github.com/vireo-kvm/vireo/store/moves"
 )
 
 // storedRow is a row on its way to or from the table.
 type storedRow struct {
 	row      migration.Row
 	open     bool
-	before   storedBefore
-	options  storedOptions
-	steps    []storedStep
-	progress storedProgress
-	downtime storedDowntime
+	before   moves.Before
+	options  moves.Options
+	steps    []moves.Step
+	progress moves.Progress
+	downtime moves.Downtime
 }
 
 const migrationColumns = "id, domain, domain_name, source, target, reason, decision, state, open, switchover, epoch, source_boot, before, " +
@@ -73,11 +30,9 @@ func (r *storedRow) fields() []any {
 }
 
 func toStored(m migration.Row) *storedRow {
-	r := &storedRow{row: m, open: !m.State.Ended(), before: storedBefore(m.Before), options: storedOptions(m.Options),
-		progress: storedProgress(m.Progress), downtime: storedDowntime(m.Downtime)}
-	for _, s := range m.Steps {
-		r.steps = append(r.steps, storedStep(s))
-	}
+	r := &storedRow{row: m, open: !m.State.Ended(), before: moves.Before(m.Before), options: moves.Options(m.Options),
+		progress: moves.Progress(m.Progress), downtime: moves.Downtime(m.Downtime)}
+	r.steps = moves.OfSteps(m.Steps)
 	return r
 }
 
@@ -85,9 +40,7 @@ func (r *storedRow) migration() migration.Row {
 	m := r.row
 	m.Before, m.Options = migration.Before(r.before), migration.Options(r.options)
 	m.Progress, m.Downtime = migration.Progress(r.progress), migration.Downtime(r.downtime)
-	for _, s := range r.steps {
-		m.Steps = append(m.Steps, migration.Step(s))
-	}
+	m.Steps = moves.Steps(r.steps)
 	return m
 }
 

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"crypto/subtle"
 	"fmt"
 	"slices"
 	"time"
@@ -177,15 +176,7 @@ func (t tx) TakeToken(id string, hash []byte, now time.Time) (store.Token, error
 	if err != nil {
 		return store.Token{}, err
 	}
-	switch {
-	case k.Kind != store.EnrolToken, subtle.ConstantTimeCompare(k.Hash, hash) != 1:
-		err = store.ErrNotFound
-	case !k.Used.IsZero():
-		err = store.ErrUsed
-	case !k.Expires.IsZero() && !now.Before(k.Expires):
-		err = store.ErrExpired
-	default:
-		k.Used = now.UTC()
+	if k, err = k.Take(hash, now); err == nil {
 		err = t.PutToken(k)
 	}
 	if err != nil {
