@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,13 +18,13 @@ type undoing = func(context.Context) error
 func (r *runner) do(ctx context.Context, round Round, f Fault) (undoing, error) {
 	switch f.Kind {
 	case KillManager:
-		return nil, r.signal(ctx, f, lab.ManagerName, "manager", unix.SIGKILL)
+		return nil, r.signal(ctx, f, r.manager(ctx, f), "manager", unix.SIGKILL)
 	case KillAgent:
 		return nil, r.signal(ctx, f, f.Host, "agent", unix.SIGKILL)
 	case KillLibvirtd:
 		return nil, r.signal(ctx, f, f.Host, "libvirtd", unix.SIGKILL)
 	case StopManager:
-		return r.stopFor(ctx, f, lab.ManagerName, "manager")
+		return r.stopFor(ctx, f, r.manager(ctx, f), "manager")
 	case StopAgent:
 		return r.stopFor(ctx, f, f.Host, "agent")
 	case StopLibvirtd:
@@ -33,18 +34,21 @@ func (r *runner) do(ctx context.Context, round Round, f Fault) (undoing, error) 
 	case StopQEMU:
 		return r.stopQEMU(f)
 	case CutAgent:
-		return r.cut(ctx, f, f.Host, lab.ManagerName, false)
+		return r.cut(ctx, f, f.Host, r.lab.ManagerNames(), false)
 	case CutAgentOneWay:
-		return r.cutOneWay(ctx, f, lab.ManagerName)
+		return r.cut(ctx, f, f.Host, r.lab.ManagerNames(), true)
 	case CutHosts:
-		return r.cut(ctx, f, f.Host, f.Peer, false)
+		return r.cut(ctx, f, f.Host, []string{f.Peer}, false)
 	case CutHostsOneWay:
-		return r.cutOneWay(ctx, f, f.Peer)
+		return r.cut(ctx, f, f.Host, []string{f.Peer}, true)
 	case CutAtCompletion:
 		return r.cutAtCompletion(ctx, round, f)
 	case FullDisk:
-		r.say("%s", f)
-		return func(context.Context) error { return r.lab.EmptyDisk(lab.ManagerName) }, r.lab.FillDisk(lab.ManagerName)
+		manager := r.manager(ctx, f)
+		r.say("%s (%s)", f, manager)
+		return func(context.Context) error { return r.lab.EmptyDisk(manager) }, r.lab.FillDisk(manager)
+	case KillEtcd, StopEtcd, LoseMajority, CutEtcd:
+		return r.hurtEtcd(ctx, f)
 	case CrashHost:
 		return r.crash(f)
 	case MoveByHand:
@@ -55,12 +59,27 @@ func (r *runner) do(ctx context.Context, round Round, f Fault) (undoing, error) 
 	return nil, fmt.Errorf("%q is no fault", f.Kind)
 }
 
+// manager returns the machine of the manager that a fault is about.
+func (r *runner) manager(ctx context.Context, f Fault) string {
+	names := r.lab.ManagerNames()
+	if f.Back && len(names) > 1 {
+		if leader, err := r.lab.Leader(ctx); err == nil {
+			return leader
+		}
+	}
+	return names[f.Pick%len(names)]
+}
+
 // signal says what is done, and does it, if the service runs.
 func (r *runner) signal(ctx context.Context, f Fault, machine, service string, signal unix.Signal) error {
 	if err := r.lab.Signal(ctx, machine, service, signal); err != nil {
 		return fmt.Errorf("%w: %w", errNotNow, err) // its process is just being started again
 	}
-	r.say("%s", f)
+	if isOneOfSeveral := machine != f.Host && machine != lab.ManagerName; isOneOfSeveral {
+		r.say("%s: %s", f, machine)
+	} else {
+		r.say("%s", f)
+	}
 	return nil
 }
 
@@ -125,25 +144,29 @@ func (r *runner) stopQEMU(f Fault) (undoing, error) {
 	}, nil
 }
 
-func (r *runner) cut(ctx context.Context, f Fault, a, b string, oneWay bool) (undoing, error) {
+// cut cuts the link between a machine and others, both ways or one.
+func (r *runner) cut(ctx context.Context, f Fault, from string, to []string, oneWay bool) (undoing, error) {
 	r.links.Lock()
 	defer r.links.Unlock()
 	r.say("%s", f)
-	if err := r.lab.Cut(ctx, a, b, oneWay); err != nil {
-		return nil, err
+	for _, other := range to {
+		a, b := from, other
+		if f.Back {
+			a, b = b, a
+		}
+		if err := r.lab.Cut(ctx, a, b, oneWay); err != nil {
+			return nil, err
+		}
 	}
 	return func(ctx context.Context) error {
 		r.links.Lock()
 		defer r.links.Unlock()
-		return r.lab.HealLink(ctx, a, b)
+		var failed []error
+		for _, other := range to {
+			failed = append(failed, r.lab.HealLink(ctx, from, other))
+		}
+		return errors.Join(failed...)
 	}, nil
-}
-
-func (r *runner) cutOneWay(ctx context.Context, f Fault, other string) (undoing, error) {
-	if f.Back {
-		return r.cut(ctx, f, other, f.Host, true)
-	}
-	return r.cut(ctx, f, f.Host, other, true)
 }
 
 // crash ends a host; the undoing boots it. Every guest with a process there is, or may be, lost.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vireo-kvm/vireo/configs"
 )
 
 // completes is how long a fault waits for a transfer to complete.
@@ -33,7 +35,7 @@ func (r *runner) cutAtCompletion(ctx context.Context, round Round, f Fault) (und
 	if f.Host != round.Empty {
 		return nil, fmt.Errorf("%s completed too soon to be seen on its target", guest)
 	}
-	undo, err := r.cut(ctx, f, f.Host, f.Peer, false)
+	undo, err := r.cut(ctx, f, f.Host, []string{f.Peer}, false)
 	r.say("the link of %s and %s is cut as the transfer of %s completes", f.Host, f.Peer, guest)
 	return undo, err
 }
@@ -82,7 +84,20 @@ func (f Fault) other(than string) string {
 	return f.Peer
 }
 
-// moveByHand moves a guest as an operator would who does not know of vireo.
+// byVireo says whether virsh's user was told that vireo refuses.
+func byVireo(err error) bool { return err != nil && strings.Contains(err.Error(), "vireo: ") }
+
+func (r *runner) refused(what Fault, err error) {
+	_, why, _ := strings.Cut(err.Error(), "vireo: ")
+	why, _, _ = strings.Cut(why, "\n")
+	r.say("%s is refused: %s", what, why)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rep.Refused++
+}
+
+// moveByHand moves a guest as an operator would who does not know of vireo. In
+// enforce the manager has to agree, and may be away.
 func (r *runner) moveByHand(ctx context.Context, f Fault) error {
 	from, err := r.where(f.Guest)
 	if err != nil {
@@ -93,7 +108,9 @@ func (r *runner) moveByHand(ctx context.Context, f Fault) error {
 	r.mu.Lock()
 	r.judge.moved[f.Guest] = true
 	r.mu.Unlock()
-	if _, err := r.lab.Virsh(ctx, from.Host, "migrate", "--live", "--p2p", "--persistent", "--undefinesource", f.Guest, "qemu+tcp://"+to+"/system"); err != nil {
+	if _, err := r.lab.Virsh(ctx, from.Host, "migrate", "--live", "--p2p", "--persistent", "--undefinesource", f.Guest, "qemu+tcp://"+to+"/system"); byVireo(err) {
+		r.refused(f, err)
+	} else if err != nil {
 		return fmt.Errorf("%w: %w", errNotNow, err)
 	}
 	return nil
@@ -103,9 +120,9 @@ func (r *runner) moveByHand(ctx context.Context, f Fault) error {
 // nobody: the round's own faults, which keep the manager from seeing it, and one report.
 const noticed = time.Minute
 
-// doubleStart defines a guest on a second host and starts it there, paused, so
-// that it does not write to its disk. Nothing refuses that without the hook in
-// force; it has to be noticed.
+// doubleStart defines a guest on a second host and starts it there. The hook in
+// force refuses that. Without it nothing does, and it has to be noticed: then
+// the guest is started paused, so that it does not write to its disk.
 func (r *runner) doubleStart(ctx context.Context, f Fault) (err error) {
 	from, err := r.where(f.Guest)
 	if err != nil {
@@ -147,6 +164,9 @@ func (r *runner) doubleStart(ctx context.Context, f Fault) (err error) {
 		r.mu.Unlock()
 		r.say("the second copy of %s is gone from %s", f.Guest, host)
 	}()
+	if r.lab.Options.Hook == string(configs.HookEnforce) {
+		return r.startRefused(ctx, f, from, host)
+	}
 	if _, err := r.lab.Virsh(ctx, host, "start", "--paused", f.Guest); err != nil {
 		return fmt.Errorf("start %s on %s: %w", f.Guest, host, err)
 	}
@@ -165,4 +185,19 @@ func (r *runner) doubleStart(ctx context.Context, f Fault) (err error) {
 			return nil
 		}
 	}
+}
+
+// startRefused starts a guest where it may not run. Only one that has ended where
+// it ran meanwhile may start.
+func (r *runner) startRefused(ctx context.Context, f Fault, from process, host string) error {
+	_, err := r.lab.Virsh(ctx, host, "start", f.Guest)
+	switch {
+	case byVireo(err):
+		r.refused(f, err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: start %s on %s: %w", errNotNow, f.Guest, host, err)
+	}
+	r.violated(fmt.Sprintf("%s was started on %s while it had a process: %s", f.Guest, host, from))
+	return nil
 }

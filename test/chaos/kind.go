@@ -17,13 +17,21 @@ const (
 
 // What is done to links, disks and whole hosts.
 const (
-	CutAgent        Kind = "host and manager cut off"
-	CutAgentOneWay  Kind = "host and manager cut off one way"
+	CutAgent        Kind = "host cut off from every manager"
+	CutAgentOneWay  Kind = "host cut off from every manager one way"
 	CutHosts        Kind = "hosts cut off from each other"
 	CutHostsOneWay  Kind = "hosts cut off one way"
 	CutAtCompletion Kind = "hosts cut off as a transfer completes"
 	FullDisk        Kind = "manager's disk full"
 	CrashHost       Kind = "host crashed and booted"
+)
+
+// What is done to a cluster of etcd, when there is one.
+const (
+	KillEtcd     Kind = "etcd node killed"
+	StopEtcd     Kind = "etcd node stopped for a while"
+	LoseMajority Kind = "etcd without its majority"
+	CutEtcd      Kind = "manager cut off from etcd"
 )
 
 // What operators and users do.
@@ -43,7 +51,17 @@ var anyTime = []Kind{
 // migrate` leave a guest running twice.
 var deciders = []Kind{KillManager, KillAgent, StopManager, StopAgent, CutAgent, FullDisk}
 
+// withEtcd are the faults that a cluster of etcd adds to a round that empties a host.
+var withEtcd = []Kind{KillEtcd, StopEtcd, LoseMajority, CutEtcd}
+
 // Kinds returns everything that a run does.
-func Kinds() []Kind {
-	return append(append([]Kind{}, anyTime...), Evacuate, MoveByHand, DoubleStart)
+func Kinds(etcd bool) []Kind { return append(faultKinds(etcd), Evacuate, MoveByHand, DoubleStart) }
+
+// faultKinds are those of a round that empties a host.
+func faultKinds(etcd bool) []Kind {
+	kinds := append([]Kind{}, anyTime...)
+	if etcd {
+		kinds = append(kinds, withEtcd...)
+	}
+	return kinds
 }

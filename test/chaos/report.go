@@ -11,12 +11,15 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/vireo-kvm/vireo/configs"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
 
 // Report is what a run did and found.
 type Report struct {
 	Seed        uint64         `json:"seed"`
+	Store       string         `json:"store"`
+	Hook        string         `json:"hook"`
 	Took        time.Duration  `json:"-"`
 	Rounds      int            `json:"rounds"` // that have come to rest
 	Done        map[Kind]int   `json:"done"`
@@ -24,13 +27,14 @@ type Report struct {
 	Moves       map[string]int `json:"moves"`        // of vireo's, by outcome
 	Chosen      int            `json:"chosen"`       // moves that a person had to decide
 	Leftovers   int            `json:"leftovers"`    // definitions that a person had to remove
+	Refused     int            `json:"refused"`      // what users did and vireo refused
 	Violations  []string       `json:"violations"`
 	History     []string       `json:"history,omitempty"` // with violations only
 }
 
 // Missing returns the kinds that the run never did.
 func (r *Report) Missing() (out []Kind) {
-	for _, k := range Kinds() {
+	for _, k := range Kinds(r.Store == configs.StoreEtcd) {
 		if r.Done[k] == 0 {
 			out = append(out, k)
 		}
@@ -52,10 +56,10 @@ func (r *Report) Print(w io.Writer) {
 	if len(r.Violations) > 0 {
 		fmt.Fprintf(w, "\nHistory:\n%s\n", strings.Join(r.History, "\n"))
 	}
-	fmt.Fprintf(w, "\nseed %d, %s, %d rounds\n\n", r.Seed, r.Took, r.Rounds)
+	fmt.Fprintf(w, "\nseed %d, %s, %d rounds, store %s, hook %s\n\n", r.Seed, r.Took, r.Rounds, r.Store, r.Hook)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "FAULT\tTIMES")
-	for _, k := range Kinds() {
+	for _, k := range Kinds(r.Store == configs.StoreEtcd) {
 		fmt.Fprintf(t, "%s\t%d\n", k, r.Done[k])
 	}
 	t.Flush() // to a writer whose errors nobody could be told of
@@ -63,7 +67,8 @@ func (r *Report) Print(w io.Writer) {
 	for _, outcome := range slices.Sorted(maps.Keys(r.Moves)) {
 		moves = append(moves, fmt.Sprintf("%d %s", r.Moves[outcome], outcome))
 	}
-	fmt.Fprintf(w, "\nvireo's moves: %s; decided by a person: %d; definitions removed by a person: %d\n", strings.Join(moves, ", "), r.Chosen, r.Leftovers)
+	fmt.Fprintf(w, "\nvireo's moves: %s; decided by a person: %d; definitions removed by a person: %d; refused to users: %d\n",
+		strings.Join(moves, ", "), r.Chosen, r.Leftovers, r.Refused)
 	if len(r.Violations) == 0 {
 		fmt.Fprintln(w, "no violation")
 		return

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vireo-kvm/vireo/configs"
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
@@ -17,6 +18,11 @@ type Options struct {
 	Seed uint64
 	For  time.Duration // no round begins later
 	Keep bool          // leave the lab up
+	// Store is "sqlite", with one manager, or "etcd", with three and a cluster.
+	Store string
+	// Hook is the mode of libvirt's hook: "enforce" refuses what users may not
+	// start, without it that has to be noticed.
+	Hook string
 	// Bin is the directory of the programs; "": found by lab.FindBin.
 	Bin string
 	Out io.Writer // told what happens, a line at a time
@@ -24,15 +30,23 @@ type Options struct {
 
 // The fleet of a run.
 const (
-	hosts  = 3
-	guests = 4
+	hosts    = 3
+	guests   = 4
+	managers = 3 // with etcd
 )
 
 // Run makes a lab, hurts it, and takes it away. The error says that the run
 // could not be made or was interrupted; what it found is in the report.
 func Run(ctx context.Context, o Options) (rep *Report, err error) {
+	fleet := lab.Options{
+		Hosts: hosts, Guests: guests, ShortKeepalive: true, Store: o.Store, Hook: o.Hook, Bin: o.Bin,
+		Say: func(s string) { fmt.Fprintln(o.Out, "up:", s) },
+	}
+	if o.Store == configs.StoreEtcd {
+		fleet.Managers = managers
+	}
 	fmt.Fprintf(o.Out, "seed %d, for %s\n", o.Seed, o.For)
-	l, err := lab.Up(ctx, lab.Options{Hosts: hosts, Guests: guests, ShortKeepalive: true, Bin: o.Bin, Say: func(s string) { fmt.Fprintln(o.Out, "up:", s) }})
+	l, err := lab.Up(ctx, fleet)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +64,8 @@ type runner struct {
 	began time.Time
 	rep   *Report
 
-	links sync.Mutex // the lab's links are changed by one at a time
+	links  sync.Mutex // the lab's links are changed by one at a time
+	asking sync.Mutex // the manager is asked for the claims by one at a time: an older answer never comes after a newer one
 
 	mu      sync.Mutex // of what follows
 	judge   *judge
@@ -64,7 +79,7 @@ type runner struct {
 func newRunner(l *lab.Lab, o Options) *runner {
 	return &runner{
 		lab: l, o: o, began: time.Now(), judge: newJudge(),
-		rep: &Report{Seed: o.Seed, Done: map[Kind]int{}}, stop: func() {},
+		rep: &Report{Seed: o.Seed, Store: l.Options.Store, Hook: l.Options.Hook, Done: map[Kind]int{}}, stop: func() {},
 	}
 }
 
@@ -82,7 +97,7 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 	}
 	schedule := NewSchedule(r.o.Seed,
 		names(len(r.lab.Hosts), func(i int) string { return r.lab.Hosts[i].Name }),
-		names(len(r.lab.Guests), func(i int) string { return r.lab.Guests[i].Name }))
+		names(len(r.lab.Guests), func(i int) string { return r.lab.Guests[i].Name }), r.etcd())
 	var err error
 	for time.Since(r.began) < r.o.For && running.Err() == nil {
 		if err = r.round(running, schedule.Next()); err != nil {
@@ -103,6 +118,8 @@ func (r *runner) run(ctx context.Context) (*Report, error) {
 	r.count(context.WithoutCancel(ctx))
 	return r.rep, errors.Join(err, ctx.Err())
 }
+
+func (r *runner) etcd() bool { return r.lab.Options.Store == configs.StoreEtcd }
 
 // say adds a line to the history and prints it.
 func (r *runner) say(format string, args ...any) {

@@ -16,13 +16,16 @@ type Fault struct {
 	Guest string
 	// Back turns a cut that goes one way: from the peer, or the manager, to the host.
 	Back bool
+	// Pick chooses a manager or a node of etcd where there are several. A fault of
+	// a manager that goes back is the leader's.
+	Pick int
 }
 
 func (f Fault) String() string {
 	s := string(f.Kind)
 	switch f.Kind {
-	case KillManager, FullDisk:
-	case StopManager:
+	case KillManager, FullDisk, KillEtcd:
+	case StopManager, StopEtcd, LoseMajority:
 		s += fmt.Sprintf(" (%s)", f.Hold)
 	case KillAgent, KillLibvirtd, Evacuate:
 		s += ": " + f.Host
@@ -30,7 +33,7 @@ func (f Fault) String() string {
 		s += ": " + f.Guest
 	case StopQEMU:
 		s += fmt.Sprintf(": %s (%s)", f.Guest, f.Hold)
-	case StopAgent, StopLibvirtd, CutAgent, CrashHost:
+	case StopAgent, StopLibvirtd, CutAgent, CrashHost, CutEtcd:
 		s += fmt.Sprintf(": %s (%s)", f.Host, f.Hold)
 	case CutAgentOneWay, CutHosts, CutHostsOneWay:
 		s += fmt.Sprintf(": %s (%s)", f.way(), f.Hold)
@@ -46,7 +49,7 @@ func (f Fault) String() string {
 func (f Fault) way() string {
 	peer := f.Peer
 	if f.Kind == CutAgentOneWay {
-		peer = "manager"
+		peer = "managers"
 	}
 	switch {
 	case f.Kind == CutHosts:
@@ -75,10 +78,10 @@ type Schedule struct {
 }
 
 // NewSchedule needs at least two hosts and two guests.
-func NewSchedule(seed uint64, hosts, guests []string) *Schedule {
+func NewSchedule(seed uint64, hosts, guests []string, etcd bool) *Schedule {
 	return &Schedule{
 		rng: rand.New(rand.NewPCG(seed, 0)), hosts: hosts, guests: guests,
-		faults: deck{kinds: anyTime}, users: deck{kinds: deciders},
+		faults: deck{kinds: faultKinds(etcd)}, users: deck{kinds: deciders},
 	}
 }
 
@@ -141,7 +144,7 @@ func (s *Schedule) fault(k Kind, within time.Duration) Fault {
 		Kind: k, Host: s.hosts[host], Peer: s.hosts[peer], Guest: s.guests[s.rng.IntN(len(s.guests))],
 		At:   time.Duration(s.rng.Int64N(int64(within/time.Millisecond))) * time.Millisecond,
 		Hold: time.Duration(500+s.rng.IntN(6500)) * time.Millisecond,
-		Back: s.rng.IntN(2) == 0,
+		Back: s.rng.IntN(2) == 0, Pick: s.rng.IntN(60),
 	}
 	if k == CutAtCompletion {
 		f.Hold = max(f.Hold, 6*time.Second) // longer than libvirt's patience, which the lab makes short

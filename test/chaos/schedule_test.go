@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-func rounds(seed uint64, n int) []Round {
-	s := NewSchedule(seed, []string{"h1", "h2", "h3"}, []string{"g1", "g2", "g3", "g4"})
+func rounds(seed uint64, n int, etcd bool) []Round {
+	s := NewSchedule(seed, []string{"h1", "h2", "h3"}, []string{"g1", "g2", "g3", "g4"}, etcd)
 	out := make([]Round, 0, n)
 	for range n {
 		out = append(out, s.Next())
@@ -16,10 +16,10 @@ func rounds(seed uint64, n int) []Round {
 }
 
 func TestASeedIsASchedule(t *testing.T) {
-	if !reflect.DeepEqual(rounds(7, 50), rounds(7, 50)) {
+	if !reflect.DeepEqual(rounds(7, 50, false), rounds(7, 50, false)) {
 		t.Error("the same seed gives two schedules")
 	}
-	if reflect.DeepEqual(rounds(7, 5), rounds(8, 5)) {
+	if reflect.DeepEqual(rounds(7, 5, false), rounds(8, 5, false)) {
 		t.Error("two seeds give one schedule")
 	}
 }
@@ -28,23 +28,25 @@ func TestASeedIsASchedule(t *testing.T) {
 // every kind has had its turn.
 func TestEveryKindHasItsTurn(t *testing.T) {
 	for seed := range uint64(100) {
-		left := Kinds()
-		for _, r := range rounds(seed, 9) {
-			if r.Empty != "" {
-				left = slices.DeleteFunc(left, func(k Kind) bool { return k == Evacuate })
+		for _, etcd := range []bool{false, true} {
+			left := Kinds(etcd)
+			for _, r := range rounds(seed, 9, etcd) {
+				if r.Empty != "" {
+					left = slices.DeleteFunc(left, func(k Kind) bool { return k == Evacuate })
+				}
+				for _, f := range r.Faults {
+					left = slices.DeleteFunc(left, func(k Kind) bool { return k == f.Kind })
+				}
 			}
-			for _, f := range r.Faults {
-				left = slices.DeleteFunc(left, func(k Kind) bool { return k == f.Kind })
+			if len(left) > 0 {
+				t.Errorf("seed %d, etcd %v: none of %q in nine rounds", seed, etcd, left)
 			}
-		}
-		if len(left) > 0 {
-			t.Errorf("seed %d has none of %q in nine rounds", seed, left)
 		}
 	}
 }
 
 func TestFaultsArePossible(t *testing.T) {
-	for _, r := range rounds(3, 400) {
+	for _, r := range rounds(3, 400, true) {
 		byUser := map[string]bool{}
 		for _, f := range r.Faults {
 			if f.Host == f.Peer || f.Host == "" || f.Peer == "" || f.Guest == "" || f.At < 0 || f.Hold <= 0 {

@@ -67,6 +67,10 @@ func (r *runner) hear(ctx context.Context) []string {
 
 // askClaims asks the manager, if it answers.
 func (r *runner) askClaims(ctx context.Context) {
+	if !r.asking.TryLock() {
+		return
+	}
+	defer r.asking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	claims, err := r.claims(ctx)
