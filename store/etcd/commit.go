@@ -136,7 +136,7 @@ func (db *DB) transact(ctx context.Context, h head, ops []clientv3.Op) (int64, e
 			if err := db.c.same(resp.Header.ClusterId); err != nil {
 				return 0, err
 			}
-			return db.overtaken(h, resp)
+			return db.overtaken(h, resp, repeated)
 		case !unsure(err) && !repeated:
 			return 0, translate(err)
 		case ctx.Err() != nil, db.closing():
@@ -149,7 +149,7 @@ func (db *DB) transact(ctx context.Context, h head, ops []clientv3.Op) (int64, e
 }
 
 // overtaken finds out what a fence that does not stand means.
-func (db *DB) overtaken(h head, resp *clientv3.TxnResponse) (int64, error) {
+func (db *DB) overtaken(h head, resp *clientv3.TxnResponse, repeated bool) (int64, error) {
 	kvs := resp.Responses[0].GetResponseRange().Kvs
 	if len(kvs) == 0 {
 		return 0, fmt.Errorf("the store is gone: %w", store.ErrFenced)
@@ -166,6 +166,10 @@ func (db *DB) overtaken(h head, resp *clientv3.TxnResponse) (int64, error) {
 		return 0, fmt.Errorf("the lease of term %d has ended: %w", now.Term, store.ErrFenced)
 	}
 	mine := db.Identity()
+	if repeated && h.Serial != 0 {
+		// It may have been done before the other took over.
+		return 0, fmt.Errorf("term %d has begun, and whether it happened in term %d is unknown", now.Term, mine.Term)
+	}
 	return 0, fmt.Errorf("generation %d term %d of instance %s, this is generation %d term %d of instance %s: %w",
 		now.Generation, now.Term, now.Instance, mine.Generation, mine.Term, mine.Instance, store.ErrFenced)
 }
