@@ -34,8 +34,8 @@ lint: ## gofmt, go vet, staticcheck, and generated code up to date
 test: deps build ## unit tests with the race detector and end-to-end tests on a real lab
 	@.ci/test
 
-test-long: deps build ## make test, and what takes longer than twenty minutes
-	@VIREO_LONG=1 .ci/test
+test-long: deps build ## make test, what takes longer than twenty minutes, and fuzzing
+	@VIREO_LONG=1 .ci/test && .ci/fuzz
 
 sim: ## simulate SEEDS days from seed FIRST on (40 from 1; DAYS=7: weeks), SEEDS=1 with VIREO_SIM_TRACE=1 prints every event
 	VIREO_SIM_SEEDS=$(or $(SEEDS),40) VIREO_SIM_FIRST=$(or $(FIRST),1) VIREO_SIM_DAYS=$(or $(DAYS),1) $(GO) test -count=1 -timeout 24h -run TestDays ./test/sim
