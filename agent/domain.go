@@ -90,9 +90,16 @@ func (d *domain) open() *journal.Attempt {
 	return nil
 }
 
-// copyOf says whether the process here is the one that the attempt brought.
+// copyOf says whether the process here is the one that the attempt brought. One
+// that came by hand carries no id: it is known by having been let in.
 func (d *domain) copyOf(attempt string) bool {
-	return attempt != "" && d.present() && d.seen.Attempt == attempt
+	if attempt == "" || !d.present() {
+		return false
+	}
+	if arr := d.arrival(); arr != nil && arr.ByHand && arr.Admitted && d.Attempt.ID == attempt {
+		return d.seen.Attempt == ""
+	}
+	return d.seen.Attempt == attempt
 }
 
 // original says whether the process here is the one that the source had when

@@ -498,6 +498,13 @@ func TestIncomingByHand(t *testing.T) {
 		t.Errorf("journaled %+v", d)
 	}
 	says(t, "prepare again", *s.hooked(hook.Prepare, xml), "on its way here")
+	w.boot("h2") // it has come, and runs
+	w.pass(time.Second)
+	if d := s.files.State().Domains[guest]; !d.Attempt.Arrival.Resumed {
+		t.Errorf("its copy is not known as the attempt's: %+v", d.Attempt.Arrival)
+	}
+	s.order(&agentv1.Order{Id: "confirm", Epoch: 13, Body: &agentv1.Order_Confirm{Confirm: &agentv1.Confirm{}}})
+	says(t, "a start after it has come", *s.hooked(hook.Prepare, xml), "")
 }
 
 func TestProof(t *testing.T) {

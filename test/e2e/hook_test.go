@@ -312,3 +312,25 @@ func movesEnded(t *testing.T) {
 		return ""
 	})
 }
+
+// TestMigrationByHand: an operator's virsh migrate comes in with the manager's
+// consent, its claim follows, and where it went nobody else may start it.
+func TestMigrationByHand(t *testing.T) {
+	settled(t)
+	guest := guestsOn(t, "h1")[0]
+	watched(t, func() {
+		if out, err := fleet.Virsh(t.Context(), "h1", "migrate", "--live", "--p2p", "--persistent", "--undefinesource", guest, "qemu+tcp://h2/system"); err != nil {
+			t.Fatalf("%s %v", out, err)
+		}
+	})
+	until(t, 90*time.Second, func() string {
+		if c := claimOf(t, guest); c == nil || c.Holder != "h2" || c.Phase != "held" {
+			return fmt.Sprintf("its claim does not follow: %v", c)
+		}
+		return ""
+	})
+	if host, wrong := runsOnce(t, guest); wrong != "" || host != "h2" {
+		t.Errorf("%s is on %q: %s", guest, host, wrong)
+	}
+	home(t)
+}
