@@ -286,7 +286,8 @@ func (c *Core) Event(e virt.Event, now time.Time) {
 			d.blind = true
 			d.touched = c.step
 			if dep := d.leaving(); dep != nil && dep.Call == journal.CallOut {
-				d.call = lostCall{lost: true} // its connection may have gone the same way
+				// Its connection may have gone the same way.
+				d.call.lost, d.call.idle = true, time.Time{}
 			}
 		}
 		c.wantReport(now)

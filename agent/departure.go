@@ -27,11 +27,18 @@ type lostCall struct {
 	// idle is since when libvirt has shown no job; zero while it shows one or
 	// does not answer.
 	idle time.Time
+	// at is when the call was made for certain: when it returned without an
+	// outcome, or when this agent began. Zero: it may be made yet.
+	at time.Time
 }
 
 // callMayWait is how long libvirt must show no job before a call that nobody
 // waits for any more counts as ended: it may wait 30 s in libvirtd's queue.
 const callMayWait = 40 * time.Second
+
+// callDied is how long libvirt must show no job when the libvirtd that had the
+// call has ended: nothing waits in another one's queue.
+const callDied = 2 * time.Second
 
 // pickUp goes on with what the journal says of a domain after a restart of the
 // agent: whatever happened in between was not seen.
@@ -41,7 +48,9 @@ func (c *Core) pickUp(d *domain, now time.Time) {
 	if dep == nil {
 		return
 	}
-	d.call.lost = dep.Call == journal.CallOut
+	if dep.Call == journal.CallOut {
+		d.call = lostCall{lost: true, at: now}
+	}
 	if dep.Gone != "" {
 		d.exit = exit{ended: true, barrier: true, decided: true, at: now}
 		c.considerAlone(d, now)
@@ -262,9 +271,18 @@ func (c *Core) idle(d *domain, now time.Time) {
 		d.call.idle = time.Time{}
 	case d.call.idle.IsZero():
 		d.call.idle = now
+	case now.Sub(d.call.idle) >= callDied && c.outlived(d):
+		c.callEnded(d, now, "the libvirtd that had the call has ended, and the one that runs now shows no job")
 	case now.Sub(d.call.idle) >= callMayWait:
 		c.callEnded(d, now, "nobody was waiting for the call's return; libvirt has shown no job for 40 s")
 	}
+}
+
+// outlived says whether the libvirtd that was asked for the move has ended: the
+// one that runs now began after the call had been made.
+func (c *Core) outlived(d *domain) bool {
+	since := c.libvirt.facts.DaemonSince
+	return c.libvirt.up && d.fresh() && !d.call.at.IsZero() && since.After(d.call.at)
 }
 
 // migrated: the call has returned. What it says is a hint; that it returned is
@@ -277,7 +295,7 @@ func (c *Core) migrated(d *domain, now time.Time, err error) {
 		c.callEnded(d, now, "")
 	case virt.OutcomeUnknown(err) && !errors.Is(err, ErrNotCalled):
 		c.Log.Warn("migrate call lost", "domain", d.UUID, "error", err)
-		d.call = lostCall{lost: true}
+		d.call = lostCall{lost: true, at: now}
 	default:
 		c.callEnded(d, now, virt.Message(err))
 	}

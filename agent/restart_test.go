@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vireo-kvm/vireo/agent/journal"
+	"github.com/vireo-kvm/vireo/agent/virt"
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 )
@@ -348,5 +349,43 @@ func TestSettleOfWhatHasEnded(t *testing.T) {
 	b.mustSay(t, doneOutcome, "", say(13, "m1", &agentv1.Settle{Keep: true, Autostart: true}))
 	if d := b.sees(); !d.GetPersistent() || !d.GetAutostart() || d.GetPhase() == agentv1.ClaimPhase_CLAIM_PHASE_HELD {
 		t.Errorf("defined %t, autostart %t, phase %s", d.GetPersistent(), d.GetAutostart(), d.GetPhase())
+	}
+}
+
+// TestLostCallEndsWithItsLibvirtd: a libvirtd that began after the call has
+// nothing of it in its queue.
+func TestLostCallEndsWithItsLibvirtd(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		since time.Duration // when the libvirtd that runs now says it began, from the agent's restart on
+		known bool
+		ended bool // 10 s later
+	}{{"a new one", time.Second, true, true}, {"the same one", -time.Hour, true, false}, {"nobody knows", 0, false, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, a, _ := leaving(t)
+			w.fleet.Stall(guest, true)
+			a.kill()
+			a.start()
+			a.open(5)
+			began := w.now()
+			a.host.KillLibvirtd()
+			w.pass(time.Second)
+			if tt.known {
+				a.host.SetInfo(func(i *virt.HostInfo) { i.DaemonSince = began.Add(tt.since) })
+			}
+			a.host.StartLibvirtd()
+			w.pass(10 * time.Second)
+			want := agentv1.Call_CALL_OUT
+			if tt.ended {
+				want = agentv1.Call_CALL_ENDED
+			}
+			if c := a.sees().GetCall(); c != want {
+				t.Errorf("call %s, want %s", c, want)
+			}
+			w.pass(40 * time.Second)
+			if c := a.sees().GetCall(); c != agentv1.Call_CALL_ENDED {
+				t.Errorf("call %s after 50 s, want ended", c)
+			}
+		})
 	}
 }

@@ -1,6 +1,9 @@
 package virt
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Opener opens connections to a libvirtd. Events go to sink from before Open
 // returns until Close returns; sink may be nil for a connection that is never
@@ -184,6 +187,9 @@ type HostInfo struct {
 	// false when the file could not be read (a connection to another machine).
 	LockManager      string
 	LockManagerKnown bool
+	// DaemonSince is when the process of this machine's libvirtd began, not later
+	// than it did; zero when that could not be found out.
+	DaemonSince time.Time
 	// Hooks are the files that libvirtd would call as qemu hooks, by path.
 	Hooks []string
 }

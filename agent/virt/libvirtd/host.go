@@ -58,6 +58,7 @@ func (c *conn) Host(ctx context.Context) (virt.HostInfo, error) {
 	}
 	if c.local {
 		info.LockManager, info.LockManagerKnown = lockManager(filepath.Join(c.opts.EtcRoot, "libvirt/qemu.conf"))
+		info.DaemonSince = daemonSince(c.opts.RunRoot, c.opts.ProcRoot)
 		info.Hooks = hooks(filepath.Join(c.opts.EtcRoot, "libvirt/hooks"))
 	}
 	return info, nil

@@ -60,6 +60,48 @@ func startTime(procRoot string, pid int) (uint64, error) {
 	return strconv.ParseUint(string(fields[field]), 10, 64)
 }
 
+// ticks is how many of the kernel's clock ticks a process's start is counted in
+// per second: USER_HZ, the same on every machine that Go runs on.
+const ticks = 100
+
+// daemonSince finds out when this machine's libvirtd, monolithic or modular, was
+// started: by the pid file that it holds. Zero when there is none, or more than
+// one that live.
+func daemonSince(runRoot, procRoot string) time.Time {
+	now := time.Now() // before everything else: what is too early does no harm
+	var since time.Time
+	for _, daemon := range []string{"libvirtd", "virtqemud"} {
+		text, err := os.ReadFile(filepath.Join(runRoot, daemon+".pid"))
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil || pid <= 0 {
+			continue
+		}
+		name, err := os.ReadFile(filepath.Join(procRoot, strconv.Itoa(pid), "comm"))
+		if err != nil || strings.TrimSpace(string(name)) != daemon {
+			continue // the pid is somebody else's by now
+		}
+		started, err := startTime(procRoot, pid)
+		if err != nil {
+			continue
+		}
+		uptime, err := os.ReadFile(filepath.Join(procRoot, "uptime"))
+		if err != nil {
+			return time.Time{}
+		}
+		text, _, _ = bytes.Cut(uptime, []byte{' '})
+		up, err := strconv.ParseFloat(string(text), 64)
+		if err != nil || !since.IsZero() {
+			return time.Time{}
+		}
+		age := time.Duration((up - float64(started)/ticks) * float64(time.Second))
+		since = now.Add(-age - time.Second/ticks)
+	}
+	return since
+}
+
 // Exits watches processes of this machine by pidfd.
 type Exits struct {
 	// ProcRoot is where /proc is; "" is /proc. It must be the /proc of the pid

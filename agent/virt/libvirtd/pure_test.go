@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,6 +190,37 @@ func TestHooks(t *testing.T) {
 	}
 	if got := hooks(filepath.Join(dir, "none")); got != nil {
 		t.Errorf("without a directory: %v", got)
+	}
+}
+
+// TestDaemonSince: by the pid file of a libvirtd that lives, and never later
+// than it began.
+func TestDaemonSince(t *testing.T) {
+	run, proc := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(proc, "uptime"), "1000.50 1.00\n", 0o644)
+	daemon := func(name string, pid, started int) {
+		write(t, filepath.Join(run, name+".pid"), fmt.Sprintln(pid), 0o644)
+		dir := filepath.Join(proc, fmt.Sprint(pid))
+		write(t, filepath.Join(dir, "comm"), name+"\n", 0o644)
+		write(t, filepath.Join(dir, "stat"), fmt.Sprintf("%d (%s) S%s %d 0\n", pid, name, strings.Repeat(" 1", 18), started), 0o644)
+	}
+	if got := daemonSince(run, proc); !got.IsZero() {
+		t.Errorf("without a pid file: %s", got)
+	}
+	daemon("libvirtd", 77, 99_050) // 10 s ago
+	before := time.Now()
+	got := daemonSince(run, proc)
+	if age := before.Sub(got); age < 10*time.Second-time.Second/2 || got.After(time.Now().Add(-10*time.Second)) {
+		t.Errorf("10 s old: %s", age)
+	}
+	write(t, filepath.Join(proc, "77/comm"), "bash\n", 0o644)
+	if got := daemonSince(run, proc); !got.IsZero() {
+		t.Errorf("a pid that is bash's: %s", got)
+	}
+	daemon("libvirtd", 77, 99_050)
+	daemon("virtqemud", 78, 99_000)
+	if got := daemonSince(run, proc); !got.IsZero() {
+		t.Errorf("two that live: %s", got)
 	}
 }
 
