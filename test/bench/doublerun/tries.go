@@ -192,7 +192,11 @@ func tryPacemaker(ctx context.Context) (try, error) {
 		if agent(source, "monitor") == nil && agent(target, "monitor") == nil {
 			// multiple-active = stop_start, Pacemaker's default.
 			t.note += "; monitor: active on both; after stop_start: "
-			if err := errors.Join(agent(source, "stop"), agent(target, "stop"), agent(source, "start")); err != nil {
+			if err := errors.Join(agent(source, "stop"), agent(target, "stop")); err != nil {
+				return t, err
+			}
+			t.lost = true // its memory is nowhere any more
+			if err := agent(source, "start"); err != nil {
 				return t, err
 			}
 			return after(ctx, l, t)
