@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/vireo-kvm/vireo/test/lab"
 )
 
 // errNotNow is returned for a fault whose object is not there: a process that is
@@ -36,6 +39,9 @@ func (r *runner) round(ctx context.Context, round Round) error {
 	r.owed = kept
 	r.mu.Unlock()
 
+	if round.Empty != "" {
+		round.Empty = r.inhabited(round.Empty)
+	}
 	if round.Empty == "" {
 		r.say("round %d: a user's", round.Number)
 	} else {
@@ -61,6 +67,18 @@ func (r *runner) round(ctx context.Context, round Round) error {
 	}
 	r.rep.Rounds++
 	return r.rest(ctx, round)
+}
+
+// inhabited returns a host, or if it has no guest the next one that has: to empty
+// an empty host hurts nobody.
+func (r *runner) inhabited(host string) string {
+	first := slices.IndexFunc(r.lab.Hosts, func(h lab.HostSpec) bool { return h.Name == host })
+	for i := range r.lab.Hosts {
+		if next := r.lab.Hosts[(first+i)%len(r.lab.Hosts)].Name; len(r.on(next)) > 0 {
+			return next
+		}
+	}
+	return host
 }
 
 func userFault(k Kind) bool { return k == MoveByHand || k == DoubleStart }
