@@ -27,6 +27,7 @@ type Manager struct {
 	Mode         Mode       `toml:"mode"`          // what a decision may do by itself
 	Hold         Duration   `toml:"hold"`          // how long a model's risk must stay above a threshold
 	HoldReadings int        `toml:"hold_readings"` // and in how many readings in a row
+	Model        string     `toml:"model"`         // file of the failure prediction model; empty: the one in the program
 	UnknownAfter Duration   `toml:"unknown_after"` // without a report, a host becomes unknown
 	Log          Log        `toml:"log"`
 	Thresholds   Thresholds `toml:"thresholds"`
@@ -186,6 +187,9 @@ func (m *Manager) check(c *checks) {
 		m.Etcd.check(c)
 	}
 	oneOf(c, "mode", m.Mode, ModeShadow, ModeRecommend, ModeAuto)
+	if m.Model != "" {
+		c.path("model", m.Model)
+	}
 	between(c, "hold", m.Hold, 0, day)
 	between(c, "hold_readings", m.HoldReadings, 1, 1000)
 	between(c, "unknown_after", m.UnknownAfter, Duration(time.Second), day)

@@ -3,12 +3,14 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/vireo-kvm/vireo/manager/pki"
+	"github.com/vireo-kvm/vireo/pfa"
 )
 
 // tlsOf trusts the site's CA.
@@ -81,5 +83,44 @@ func TestOperatorCertificate(t *testing.T) {
 	}
 	if _, actor, err := pki.Identify(pair.Leaf); err != nil || actor.Name != "alice" || actor.Role != pki.Operator {
 		t.Errorf("%v, %v", actor, err)
+	}
+}
+
+func TestModelOfTheOperator(t *testing.T) {
+	if m, err := loadModel(""); err != nil || m == nil {
+		t.Errorf("without a file: %v", err)
+	}
+	own, err := pfa.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own, err = own.Recalibrated(map[string]float64{"": 0.1}, "a test"); err != nil {
+		t.Fatal(err)
+	}
+	file, err := own.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "own.vpfa")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := loadModel(path); err != nil || m.Name() != own.Name() {
+		t.Errorf("%v, %v", m, err)
+	}
+	if err := os.WriteFile(path, file[:len(file)-9], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "manager.toml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "model = %q\n%s", path, text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := command("run", "--config", config); code != 2 || !strings.Contains(out, path) || !strings.Contains(out, "do not add up") {
+		t.Errorf("a damaged model: exit %d, %s", code, out)
 	}
 }

@@ -50,9 +50,9 @@ func run(ctx context.Context, cfg configs.Manager, log *slog.Logger) error {
 	if err != nil {
 		return notInitialised(err)
 	}
-	model, err := pfa.Default()
+	model, err := loadModel(cfg.Model)
 	if err != nil {
-		return fmt.Errorf("the model in this program: %w", err)
+		return err
 	}
 	db, err := sqlite.Open(ctx, cfg.Database())
 	if err != nil {
@@ -207,4 +207,20 @@ func notInitialised(err error) error {
 		return fmt.Errorf("%w; run: vireo-manager init", err)
 	}
 	return err
+}
+
+// loadModel reads a model file, or takes the one in the program for "".
+func loadModel(path string) (*pfa.Model, error) {
+	if path == "" {
+		return pfa.Default()
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, daemon.Usage("model: %w", err)
+	}
+	m, err := pfa.Load(b)
+	if err != nil {
+		return nil, daemon.Usage("model %s: %w", path, err)
+	}
+	return m, nil
 }
