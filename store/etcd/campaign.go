@@ -85,6 +85,7 @@ func (c *client) campaign(ctx context.Context) (_ *DB, err error) {
 		return nil, err
 	}
 	db.writer <- struct{}{}
+	db.tidying.Go(db.tidy)
 	go func() {
 		select {
 		case <-l.over:

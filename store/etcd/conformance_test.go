@@ -23,6 +23,7 @@ var prefixes atomic.Int64
 func freshPrefix() string { return fmt.Sprintf("/test%d/", prefixes.Add(1)) }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	storetest.Run(t, func(t *testing.T) storetest.Place {
 		prefix := freshPrefix()

@@ -32,6 +32,8 @@ type DB struct {
 	losing sync.Once
 	closed chan struct{}
 	once   sync.Once
+
+	tidying sync.WaitGroup
 }
 
 var _ store.Store = (*DB)(nil)
@@ -224,6 +226,7 @@ func (db *DB) Close() error {
 		close(db.closed)
 		<-db.writer
 		db.lose()
+		db.tidying.Wait()
 		db.keep.end()
 		if db.own {
 			errs = append(errs, (&Client{db.c}).Close())

@@ -58,6 +58,7 @@ func update(t testing.TB, s store.Store, f func(store.Tx) error) {
 // TestSecondWaits: one leads, the other waits and takes over with a higher term
 // at once when the first gives up.
 func TestSecondWaits(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	first := mustOpen(t, etcd.Options{Endpoints: cluster.Endpoints(), Address: "first"})
 	update(t, first, setting("1"))
@@ -114,6 +115,7 @@ func TestSecondWaits(t *testing.T) {
 // TestOvertaken: a leader whose lease has gone, and who does not know, writes
 // nothing and answers nothing.
 func TestOvertaken(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	proxy := etcdtest.NewProxy(t, cluster.Nodes()[0].Address())
 	old := mustOpen(t, etcd.Options{Endpoints: []string{proxy.Endpoint()}})
@@ -143,6 +145,7 @@ func TestOvertaken(t *testing.T) {
 // TestFencedByTerm: the key of the election goes, as when a lease ends while the
 // leader believes in it.
 func TestFencedByTerm(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	old := mustOpen(t, etcd.Options{Endpoints: cluster.Endpoints()})
 	update(t, old, setting("old"))
@@ -165,6 +168,7 @@ func TestFencedByTerm(t *testing.T) {
 
 // TestLostAnswers: an update whose answers are lost happens once.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	proxy := etcdtest.NewProxy(t, cluster.Nodes()[0].Address())
 	db := mustOpen(t, etcd.Options{Endpoints: []string{proxy.Endpoint()}})
@@ -191,6 +195,7 @@ func TestLostAnswers(t *testing.T) {
 // TestMajority: with a minority of etcd away everything goes on; with a majority
 // away nothing is written and nothing answered, and all is there afterwards.
 func TestMajority(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{Nodes: 3})
 	o := etcd.Options{Endpoints: cluster.Endpoints()}
 	db := mustOpen(t, o)
@@ -225,6 +230,7 @@ func TestMajority(t *testing.T) {
 }
 
 func TestForeign(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	memory := filepath.Join(t.TempDir(), "etcd.json")
 	o := etcd.Options{Endpoints: cluster.Endpoints(), Memory: memory}
@@ -270,6 +276,7 @@ func TestForeign(t *testing.T) {
 
 // TestOlder: etcd was brought back to an older state behind our back.
 func TestOlder(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	o := etcd.Options{Endpoints: cluster.Endpoints(), Memory: filepath.Join(t.TempDir(), "etcd.json")}
 	e := cluster.Client()
@@ -310,6 +317,7 @@ func TestOlder(t *testing.T) {
 }
 
 func TestNewerAndDamaged(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	e := cluster.Client()
 	defer e.Close()
@@ -326,6 +334,7 @@ func TestNewerAndDamaged(t *testing.T) {
 // TestFull: etcd without room refuses, nothing is lost, and once there is room
 // the same update succeeds.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{Quota: 8 << 20})
 	db := mustOpen(t, etcd.Options{Endpoints: cluster.Endpoints()})
 	update(t, db, setting("before"))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/vireo-kvm/vireo/store"
@@ -67,6 +68,7 @@ func leftStaged(t *testing.T, cluster *etcdtest.Cluster) int64 {
 }
 
 func TestLargeUpdate(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	db := openHere(t, cluster)
 	if err := db.Update(t.Context(), many); err != nil {
@@ -92,6 +94,7 @@ func TestLargeUpdate(t *testing.T) {
 // TestLargeUpdateCutShort: the leader dies at each moment of a large update. Before
 // head names the parts nothing has happened, from then on all of it has.
 func TestLargeUpdateCutShort(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		until func(db *DB, h head, changes []change) error
@@ -114,6 +117,7 @@ func TestLargeUpdateCutShort(t *testing.T) {
 		}, manyHosts},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			cluster := etcdtest.Start(t, etcdtest.Options{})
 			db := openHere(t, cluster)
 			tx := newTx(db.state(), nil)
@@ -151,6 +155,7 @@ func TestLargeUpdateCutShort(t *testing.T) {
 }
 
 func TestPackedChanges(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	var all []change
 	for i := range 500 {
@@ -185,6 +190,7 @@ func TestPackedChanges(t *testing.T) {
 }
 
 func TestLargeEvidence(t *testing.T) {
+	t.Parallel()
 	cluster := etcdtest.Start(t, etcdtest.Options{})
 	db := openHere(t, cluster)
 	evidence := make([]byte, 4<<20)
@@ -207,5 +213,37 @@ func TestLargeEvidence(t *testing.T) {
 	huge := store.Host{Name: "h", State: store.Healthy, Facts: store.Facts{CPUXML: string(make([]byte, maxValue))}}
 	if err := db.Update(t.Context(), func(tx store.Tx) error { return tx.PutHost(huge) }); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("a record that fits into no request: %v", err)
+	}
+}
+
+// TestCompact: what records were before is forgotten, what they are is not.
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	cluster := etcdtest.Start(t, etcdtest.Options{})
+	db := openHere(t, cluster)
+	var early int64
+	for i := range 20 {
+		h := store.Host{Name: "h", State: store.Healthy, StateReason: fmt.Sprint(i)}
+		if err := db.Update(t.Context(), func(tx store.Tx) error { return tx.PutHost(h) }); err != nil {
+			t.Fatal(err)
+		}
+		if i == 10 {
+			var err error
+			if early, err = db.settled(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	db.compact(t.Context(), early)
+	e := cluster.Client()
+	defer e.Close()
+	if _, err := e.Get(t.Context(), DefaultPrefix+headKey, clientv3.WithRev(early-1)); !errors.Is(err, rpctypes.ErrCompacted) {
+		t.Errorf("what was before: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := hostsOf(t, openHere(t, cluster)); n != 1 {
+		t.Errorf("%d hosts", n)
 	}
 }
