@@ -18,14 +18,16 @@ type prior struct {
 	terms   []priorTerm
 }
 
-// priorTerm adds to the logit: fixed once the quantity is above zero, and scale
-// for each doubling or so (log1p) of it.
+// priorTerm is what a quantity adds to the logit.
 type priorTerm struct {
 	signal string
 	of     quantity
-	fixed  float64
-	scale  float64
+	odds   odds
 }
+
+// odds add to the logit: fixed once a quantity is above zero, and scale for each
+// doubling or so (log1p) of it.
+type odds struct{ fixed, scale float64 }
 
 type quantity int
 
@@ -53,50 +55,55 @@ const (
 // and rough size of the same kinds of counters in the ATA model; they were not
 // fitted to anything.
 var (
-	nvmePrior = &prior{name: "prior nvme", percent: 0.075, terms: []priorTerm{
-		{signal.NVMeMediaErrors, level, 0.7, 0.2},
-		{signal.NVMeMediaErrors, rise30, 1.5, 0.4},
-		{signal.NVMeErrorLogEntries, rise7, 0, 0.1},
-		{signal.NVMePercentageUsed, above100, 0.7, 0.1},
-		{signal.NVMeAvailableSpare, missingSpare, 1.0, 0.3},
-		{signal.NVMeUnsafeShutdowns, rise30, 0, 0.1},
-		{signal.NVMeWarningTempMinutes, rise30, 0.2, 0.1},
-		{signal.NVMeCriticalWarning, level, 4, 0},
-	}}
-	scsiPrior = &prior{name: "prior scsi", percent: 0.12, terms: []priorTerm{
-		{signal.SCSIGrownDefects, level, 0.5, 0.2},
-		{signal.SCSIGrownDefects, rise30, 1.2, 0.4},
-		{signal.SCSIReadUncorrected, rise30, 1.5, 0.3},
-		{signal.SCSIWriteUncorrected, rise30, 1.5, 0.3},
-		{signal.SCSIVerifyUncorrected, rise30, 0.7, 0.2},
-		{signal.SCSIReadUncorrected, level, 0.5, 0.1},
-		{signal.SCSIWriteUncorrected, level, 0.5, 0.1},
-	}}
-	flashPrior = &prior{name: "prior ata flash", percent: 0.075, terms: []priorTerm{
-		{signal.SmartReallocatedSectors, rise30, 0.8, 0.3},
-		{signal.SmartReportedUncorrectable, level, 0.5, 0.2},
-		{signal.SmartReportedUncorrectable, rise30, 1.2, 0.3},
-		{signal.SmartPendingSectors, level, 0.7, 0.2},
-		{signal.SmartOfflineUncorrectable, level, 0.5, 0.1},
-		{signal.SmartCRCErrors, rise30, 0, 0.1},
-	}}
-	memoryPrior = &prior{name: "prior memory", percent: 0.08, terms: []priorTerm{
-		{signal.EDACCorrected, level, 1.0, 0},
-		{signal.EDACCorrected, rise7, 0.3, 0.3},
-		{signal.EDACCorrectedNI, rise7, 0.3, 0.3},
-		{signal.EDACUncorrected, level, 4, 0},
-		{signal.EDACUncorrectedNI, level, 4, 0},
-	}}
+	nvmePrior = &prior{name: "prior nvme", percent: 0.075, terms: slices.Concat(
+		errorsOf(odds{0.7, 0.2}, odds{1.5, 0.4}, signal.NVMeMediaErrors),
+		[]priorTerm{
+			{signal.NVMeErrorLogEntries, rise7, odds{0, 0.1}},
+			{signal.NVMePercentageUsed, above100, odds{0.7, 0.1}},
+			{signal.NVMeAvailableSpare, missingSpare, odds{1.0, 0.3}},
+			{signal.NVMeUnsafeShutdowns, rise30, odds{0, 0.1}},
+			{signal.NVMeWarningTempMinutes, rise30, odds{0.2, 0.1}},
+			{signal.NVMeCriticalWarning, level, odds{4, 0}},
+		})}
+	scsiPrior = &prior{name: "prior scsi", percent: 0.12, terms: slices.Concat(
+		errorsOf(odds{0.5, 0.2}, odds{1.2, 0.4}, signal.SCSIGrownDefects),
+		errorsOf(odds{0.5, 0.1}, odds{1.5, 0.3}, signal.SCSIReadUncorrected, signal.SCSIWriteUncorrected),
+		errorsOf(odds{}, odds{0.7, 0.2}, signal.SCSIVerifyUncorrected))}
+	flashPrior = &prior{name: "prior ata flash", percent: 0.075, terms: slices.Concat(
+		errorsOf(odds{}, odds{0.8, 0.3}, signal.SmartReallocatedSectors),
+		errorsOf(odds{0.5, 0.2}, odds{1.2, 0.3}, signal.SmartReportedUncorrectable),
+		errorsOf(odds{0.7, 0.2}, odds{}, signal.SmartPendingSectors),
+		errorsOf(odds{0.5, 0.1}, odds{}, signal.SmartOfflineUncorrectable),
+		errorsOf(odds{}, odds{0, 0.1}, signal.SmartCRCErrors))}
+	memoryPrior = &prior{name: "prior memory", percent: 0.08, terms: slices.Concat(
+		errorsOf(odds{1.0, 0}, odds{}, signal.EDACCorrected),
+		[]priorTerm{
+			{signal.EDACCorrected, rise7, odds{0.3, 0.3}},
+			{signal.EDACCorrectedNI, rise7, odds{0.3, 0.3}},
+		},
+		errorsOf(odds{4, 0}, odds{}, signal.EDACUncorrected, signal.EDACUncorrectedNI))}
 	// unknownDisk is for a drive of which no attribute is known yet, or none that
 	// a trained model reads, or not what kind of drive it is.
-	unknownDisk = &prior{name: "prior disk", percent: 0.12, terms: []priorTerm{
-		{signal.SmartReallocatedSectors, level, 0.7, 0.2},
-		{signal.SmartReportedUncorrectable, level, 1.5, 0.3},
-		{signal.SmartPendingSectors, level, 1.5, 0.3},
-		{signal.SmartOfflineUncorrectable, level, 1.0, 0.1},
-		{signal.SmartCRCErrors, rise30, 0, 0.1},
-	}}
+	unknownDisk = &prior{name: "prior disk", percent: 0.12, terms: slices.Concat(
+		errorsOf(odds{0.7, 0.2}, odds{}, signal.SmartReallocatedSectors),
+		errorsOf(odds{1.5, 0.3}, odds{}, signal.SmartReportedUncorrectable, signal.SmartPendingSectors),
+		errorsOf(odds{1.0, 0.1}, odds{}, signal.SmartOfflineUncorrectable),
+		errorsOf(odds{}, odds{0, 0.1}, signal.SmartCRCErrors))}
 )
+
+// errorsOf are the terms of counters of errors: what it adds that there are any,
+// and that they rose within 30 days. Zero odds are no term.
+func errorsOf(any, rising odds, signals ...string) (terms []priorTerm) {
+	for _, name := range signals {
+		if any != (odds{}) {
+			terms = append(terms, priorTerm{name, level, any})
+		}
+		if rising != (odds{}) {
+			terms = append(terms, priorTerm{name, rise30, rising})
+		}
+	}
+	return terms
+}
 
 func (q quantity) of(sr *series, t Axis) float64 {
 	switch q {
@@ -124,7 +131,7 @@ func (term *priorTerm) add(s *State, t Axis) float64 {
 	if x <= 0 {
 		return 0
 	}
-	return term.fixed + term.scale*math.Log1p(x)
+	return term.odds.fixed + term.odds.scale*math.Log1p(x)
 }
 
 func (p *prior) logit(s *State, t Axis) float64 {
