@@ -76,6 +76,10 @@ func fileAndConfig(c *cli.Context) (string, configs.Manager, error) {
 		return "", configs.Manager{}, daemon.Usage("give one file: vireo-manager %s FILE", c.Command.Name)
 	}
 	cfg, err := daemon.Config(c, configs.LoadManager)
+	if err == nil && cfg.Store == configs.StoreEtcd {
+		err = daemon.Usage("store = %q: hosts, claims and moves are in etcd, which etcdctl snapshot save copies and etcdctl snapshot restore brings back; "+
+			"then run vireo store renew", cfg.Store)
+	}
 	return c.Args().First(), cfg, err
 }
 

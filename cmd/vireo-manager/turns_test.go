@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,5 +197,18 @@ func TestTurns(t *testing.T) {
 			t.Fatalf("the old leader says %v", err)
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// What copies the database of one manager says so of a store that is elsewhere.
+func TestNoBackupOfEtcd(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "manager.toml")
+	if err := os.WriteFile(config, []byte("store = \"etcd\"\n[etcd]\nendpoints = [\"http://127.0.0.1:1\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"backup", "restore"} {
+		if code, out := command(verb, "--config", config, "/nowhere"); code != 2 || !strings.Contains(out, "etcdctl snapshot") {
+			t.Errorf("%s: exit %d: %s", verb, code, out)
+		}
 	}
 }

@@ -19,7 +19,7 @@ const openStore = 15 * time.Second
 func (p *program) storeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "store", Usage: "the manager's store, on its own machine",
-		Subcommands: []*cli.Command{p.storeMigrateCommand()},
+		Subcommands: []*cli.Command{p.storeMigrateCommand(), p.storeRenewCommand()},
 	}
 }
 
@@ -42,6 +42,38 @@ func (p *program) storeMigrateCommand() *cli.Command {
 				return err
 			}
 			return p.migrateStore(c.Context, c.String("from"), c.String("to"), c.String("config"))
+		},
+	}
+}
+
+func (p *program) storeRenewCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "renew",
+		Usage: "take the configured etcd as the store although it is another one than before, in a new generation",
+		Description: "For an etcd that was restored from a snapshot or replaced. Stop every manager first. Nothing is granted or moved\n" +
+			"afterwards before every host has reported. On the other managers remove etcd.json from state_dir.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Value: configs.ManagerPath, Usage: "the manager's configuration `FILE`"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := none(c); err != nil {
+				return err
+			}
+			cfg, err := configs.LoadManager(c.String("config"))
+			if err == nil && cfg.Store != configs.StoreEtcd {
+				err = fmt.Errorf("%s: store = %q: expected %q", c.String("config"), cfg.Store, configs.StoreEtcd)
+			}
+			if err != nil {
+				return exitError{apierr.ExitInput, err.Error()}
+			}
+			ctx, cancel := context.WithTimeout(c.Context, openStore)
+			defer cancel()
+			id, err := stores.Renew(ctx, cfg)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(p.out, "generation %d, term %d; start the managers\n", id.Generation, id.Term)
+			return err
 		},
 	}
 }

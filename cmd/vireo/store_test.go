@@ -40,5 +40,14 @@ func TestStoreMigrate(t *testing.T) {
 	do(0, "etcd", "sqlite", "moved from etcd to sqlite, and compared: 1 hosts", "generation 3")
 	do(2, "sqlite", "sqlite", "expected the other one")
 	do(2, "mysql", "etcd", "--from mysql: expected sqlite or etcd")
+	renew := func(code int, texts ...string) {
+		t.Helper()
+		r.do(t.Context(), "store", "renew", "--config", config).expect(t, code, texts...)
+	}
+	renew(2, `store = "sqlite": expected "etcd"`)
+	if err := os.WriteFile(config, []byte("store = \"etcd\"\n"+text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	renew(0, "; start the managers")
 	r.do(t.Context(), "store", "migrate", "--from", "sqlite", "--to", "etcd", "--config", "/nowhere").expect(t, 2, "/nowhere")
 }

@@ -113,8 +113,8 @@ func (db *DB) take(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.Generation < was.Generation || h.Generation == was.Generation && h.Term < was.Term {
-		db.c.o.Log.Error("etcd holds an older state than this manager has seen: a new generation begins",
+	if db.c.o.Renew || h.Generation < was.Generation || h.Generation == was.Generation && h.Term < was.Term {
+		db.c.o.Log.Error("etcd holds another state than this manager has seen: a new generation begins",
 			"generation", h.Generation, "term", h.Term, "seen_generation", was.Generation, "seen_term", was.Term)
 		h.renew(was.Generation)
 		h.Term = max(h.Term, was.Term)

@@ -56,7 +56,10 @@ type Options struct {
 	// Memory is a file that remembers which store this manager works with. An
 	// etcd that shows another one is refused. "": nothing is remembered.
 	Memory string
-	Log    *slog.Logger
+	// Renew accepts whatever store there is, or none, as this manager's from now
+	// on, in a generation after the remembered one: etcd was restored or replaced.
+	Renew bool
+	Log   *slog.Logger
 }
 
 // Client is a connection to etcd that reads, follows and campaigns.

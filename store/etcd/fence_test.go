@@ -240,6 +240,7 @@ func TestForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	db = mustOpen(t, o) // the same one is let in
+	was := db.Identity()
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -266,6 +267,21 @@ func TestForeign(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused("somebody else's data", o)
+
+	// Accepted on purpose: in a generation after all that agents may have seen.
+	o.Renew = true
+	renewed := mustOpen(t, o)
+	if id := renewed.Identity(); id.Generation <= was.Generation {
+		t.Errorf("renewed: %+v after %+v", id, was)
+	}
+	if err := renewed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Renew = false
+	db = mustOpen(t, o)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(memory, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -47,10 +47,10 @@ func (c *client) recognise(h head) error {
 		return err
 	}
 	c.store = h.Store
-	if was.Store == "" {
+	if was.Store == "" || c.o.Renew {
 		return nil
 	}
-	hint := fmt.Sprintf("; if it was replaced on purpose, remove %s on every manager", c.o.Memory)
+	hint := fmt.Sprintf("; if it was restored or replaced on purpose, run vireo store renew here, and remove %s on the other managers", c.o.Memory)
 	switch {
 	case was.Cluster != clusterID(c.cluster):
 		return fmt.Errorf("it is cluster %s, this manager works with cluster %s%s: %w", clusterID(c.cluster), was.Cluster, hint, store.ErrForeign)

@@ -43,6 +43,22 @@ func Open(ctx context.Context, cfg configs.Manager, kind string) (store.Importer
 	return nil, fmt.Errorf("%q is no store: expected %s or %s", kind, configs.StoreSQLite, configs.StoreEtcd)
 }
 
+// Renew takes the etcd that the configuration names as the store, whatever it
+// holds, in a new generation.
+func Renew(ctx context.Context, cfg configs.Manager) (store.Identity, error) {
+	o, err := Etcd(cfg)
+	if err != nil {
+		return store.Identity{}, err
+	}
+	o.Address, o.Renew = "", true
+	db, err := etcd.Open(ctx, o)
+	if err != nil {
+		return store.Identity{}, err
+	}
+	id := db.Identity()
+	return id, db.Close()
+}
+
 // Usable is an error when a store's records have moved, or are on their way, to
 // another one: no manager may run on it.
 func Usable(ctx context.Context, s store.Store) error {
