@@ -297,6 +297,11 @@ func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
 	next := d.raised(o)
 	next.Phase, next.Confirmed, next.Unclaimed = journal.Held, true, ""
 	old, over := d.Attempt, closeDeparture(&next)
+	if a := next.Attempt; a != nil && a.Role == journal.Target && a.Stage == journal.Prepared {
+		// The leader speaks of the claim while no move of it is open: it has lost
+		// its store, and this one must not hide those that come after it.
+		a.Stage = journal.Ended
+	}
 	if !c.promise(d, o, next, now) {
 		return
 	}

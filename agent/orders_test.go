@@ -332,6 +332,21 @@ func TestVoidWaitsForTheCall(t *testing.T) {
 	a.mustSay(t, doneOutcome, "", say(13, "m1", &agentv1.Void{}))
 }
 
+// TestConfirmEndsAnArrival: a manager whose store was restored knows nothing of the
+// move that brought the guest, and speaks of the next one.
+func TestConfirmEndsAnArrival(t *testing.T) {
+	_, _, b := arrive(t)
+	b.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Resume{}))
+	b.mustSay(t, doneOutcome, "", say(13, "", &agentv1.Confirm{}))
+	if d := b.sees(); d.GetAttemptState() != agentv1.AttemptState_ATTEMPT_STATE_ENDED {
+		t.Errorf("attempt %s is %s", d.GetAttempt(), d.GetAttemptState())
+	}
+	b.mustSay(t, doneOutcome, "", say(14, "m2", &agentv1.Void{}))
+	if d := b.sees(); d.GetAttempt() != "m2" || d.GetAttemptState() != agentv1.AttemptState_ATTEMPT_STATE_VOID {
+		t.Errorf("attempt %s is %s", d.GetAttempt(), d.GetAttemptState())
+	}
+}
+
 // TestReleaseWaitsForTheCall: an attempt is closed when nothing of it can happen
 // any more, and its call takes the definition away last.
 func TestReleaseWaitsForTheCall(t *testing.T) {

@@ -138,7 +138,7 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 	kept := false
 	if row.State.Ended() {
 		row.Ended, row.Outcome = now, m.outcomeOf(c.sourceWord(m), act.Why)
-		kept = act.End == migration.Released && c.onlyDefinition(m)
+		kept = (act.End == migration.Released || act.End == migration.HeldBySource) && c.onlyDefinition(m)
 		owed = c.owedAfter(m, act, kept, now)
 	}
 	err := c.update("committing "+row.ID, func(tx store.Tx) error {
@@ -180,7 +180,7 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 	}[act.End], Severity: severity, Host: next.Holder, Domain: row.Domain, Migration: row.ID, Text: fmt.Sprintf("epoch %d: %s", next.Epoch, act.Why)})
 	if kept {
 		c.event(now, store.Event{Kind: "definition.kept", Severity: store.Warning, Host: row.Target, Domain: row.Domain, Migration: row.ID,
-			Text: fmt.Sprintf("the guest has ended, and the definition on %s may be the only one: it stays", row.Target)})
+			Text: fmt.Sprintf("the guest is not on %s, and its definition there may be the only one: it stays", row.Target)})
 	}
 	if row.State.Ended() {
 		c.close(m, now)
@@ -203,9 +203,10 @@ func (c *Core) wordOf(host, domain string) *agentv1.Domain {
 	return nil
 }
 
-// onlyDefinition says whether a guest that has ended may be defined nowhere but
-// on the target: the source's goes with a call that succeeds, whatever becomes of
-// the copy afterwards.
+// onlyDefinition says whether a guest that has not arrived may be defined nowhere
+// but on the target: the source's goes with a call that succeeds, whatever becomes
+// of the copy afterwards, and also under a guest that somebody starts there again
+// before the call returns.
 func (c *Core) onlyDefinition(m *move) bool {
 	s := c.sourceWord(m)
 	return m.row.Before.Persistent && c.targetWord(m).GetPersistent() &&
@@ -226,8 +227,8 @@ func (c *Core) owedAfter(m *move, act migration.Action, keep bool, now time.Time
 	}
 	if w := c.targetWord(m); w == nil || w.GetPersistent() {
 		add(store.OwedSettle)
-		if keep { // as it was on the source: it will be started again from here
-			out[len(out)-1].Keep, out[len(out)-1].Autostart = true, m.row.Before.Autostart
+		if keep { // as it was on the source: it will be started again from here, unless it runs there
+			out[len(out)-1].Keep, out[len(out)-1].Autostart = true, m.row.Before.Autostart && act.End == migration.Released
 		}
 	}
 	return out

@@ -100,7 +100,8 @@ func (s *Sim) checkGuest(g *guest, all []virttest.Guest) {
 		delete(t.twice, g.uuid)
 	}
 	row, open := s.house.ledger.open(g.uuid)
-	if g.taint != "" && present <= 1 && !open && !s.fleet.Moving(g.uuid) {
+	unknown := s.restored > 0 && at-s.restored < 2*time.Minute // what has no row may be a move all the same
+	if g.taint != "" && present <= 1 && !open && !unknown && !s.fleet.Moving(g.uuid) {
 		s.say("truth: %s is clean again (%s)", g.name, g.taint)
 		g.taint = ""
 		// What a user left paused is paused by its owner, however it came to that.
@@ -191,7 +192,7 @@ func (s *Sim) ended(was virttest.Guest, all []virttest.Guest) {
 
 // undefined: an order has removed a definition. It must not have been the last.
 func (s *Sim) undefined(uuid, host string) {
-	if len(s.fleet.DefinedOn(uuid)) == 0 && !s.guest(uuid).tainted() {
+	if g := s.guest(uuid); len(s.fleet.DefinedOn(uuid)) == 0 && !g.tainted() && !g.byHand {
 		s.fail("the last definition of %s was removed from %s by an order", nameOf(uuid), host)
 	}
 }
@@ -242,6 +243,9 @@ func (s *Sim) journaled(st *station, old, next journal.Domain) {
 	if old.Attempt != nil && old.Attempt.Stage == journal.Void && next.Attempt != nil && next.Attempt.ID == old.Attempt.ID && next.Attempt.Stage != journal.Void {
 		s.fail("%s: attempt %s was void and is %s", st.name, old.Attempt.ID, next.Attempt.Stage)
 	}
+	if next.Phase == journal.Held && next.Confirmed && !(old.Phase == journal.Held && old.Confirmed) {
+		st.believes(next)
+	}
 	was := old.Attempt
 	if was == nil || was.Departure == nil || was.Stage != journal.Started || next.Attempt == nil || next.Attempt.ID != was.ID || next.Attempt.Stage != journal.Void {
 		return
@@ -252,6 +256,14 @@ func (s *Sim) journaled(st *station, old, next journal.Domain) {
 		s.fail("%s voids attempt %s, by which its process has gone: the target's copy is the guest", st.name, was.ID)
 	case dep.Gone == "" && dep.Call == journal.CallOut:
 		s.fail("%s voids attempt %s while its call is out", st.name, was.ID)
+	}
+}
+
+// believes: a host takes what it was told in this boot for a permission, and
+// nothing else.
+func (st *station) believes(d journal.Domain) {
+	if boot := st.s.house.gave[permission{st.name, d.UUID, d.Epoch}]; boot != st.host.BootID() {
+		st.s.fail("%s believes that it holds %s with epoch %d: it was given in boot %q, this is %s", st.name, nameOf(d.UUID), d.Epoch, boot, st.host.BootID())
 	}
 }
 

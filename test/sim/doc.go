@@ -14,7 +14,12 @@
 // the store, to writes of the journal and to the first seconds after a boot,
 // because uniform chance would hardly ever meet them.
 //
+// Most days' hosts enforce: libvirt's hook is asked at every start, autostart,
+// restore and arrival, by its own program, with agents that are dead, frozen or
+// slow; every sixth day's only observe. Wall clocks are stepped; stores are
+// restored from old backups.
+//
 // What is not here: the loops around the Cores (manager.Manager, agent.Agent),
-// TLS and Connect, libvirt's own image locks, copied disks, post-copy, the hook
-// (hosts are in observe), etcd, a stepped clock, and a restored store.
+// TLS and Connect, libvirt's own image locks, copied disks, post-copy, and etcd
+// with its second manager: behind the lock of the file there is never one.
 package sim

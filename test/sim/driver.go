@@ -29,6 +29,9 @@ func (s *Sim) episode() {
 	s.count("episodes")
 	s.quiet = false
 	s.stir(5 * time.Minute)
+	if s.chance(0.2) && s.house.up() {
+		s.backUp()
+	}
 	from := pick(s, s.hosts)
 	near := s.on(from)
 	if s.chance(0.9) && len(near) > 0 {

@@ -21,7 +21,9 @@ var phases = []virttest.Phase{
 func (s *Sim) plant(near string) {
 	g := s.guest(near)
 	f := s.fault()
-	switch s.rng.IntN(11) {
+	switch s.rng.IntN(12) {
+	case 8:
+		s.fleet.At(g.uuid, virttest.Transferring, func() { s.after(0, "fault", func() { s.strike("start behind", g) }) })
 	case 3: // the target hears of nothing from before the copy comes
 		s.fleet.At(g.uuid, pick(s, []virttest.Phase{virttest.Preparing, virttest.Transferring}), func() {
 			s.after(0, "fault", func() { s.strike("deaf target", g) })
@@ -84,7 +86,7 @@ func (s *Sim) fault() string {
 		"lose finish", "lose finish", "keep source", "keep source", "kill libvirtd", "kill libvirtd", "kill libvirtd", "freeze libvirtd", "freeze libvirtd", "cut", "cut",
 		"crash host", "crash host", "kill agent", "kill agent", "kill agent", "kill manager", "kill manager", "freeze agent", "freeze manager",
 		"break session", "break session", "partition", "partition", "user", "user", "kill qemu", "abort", "stray", "stray", "disk full", "journal full", "old memory", "old memory", "two", "two", "two",
-		"stall", "bounce", "bounce", "unseen end", "stopped copy ends", "clock step", "wake copy",
+		"stall", "bounce", "bounce", "unseen end", "stopped copy ends", "clock step", "wake copy", "start behind", "restore",
 	})
 }
 
@@ -123,6 +125,10 @@ func (s *Sim) strike(f string, g *guest) {
 		s.stoppedCopyEnds(g)
 	case "wake copy":
 		s.wakeCopy(g)
+	case "start behind":
+		s.startBehind(g)
+	case "restore":
+		s.restore()
 	case "stall":
 		s.fleet.Stall(g.uuid, true)
 		s.after(s.spread(time.Second, 80*time.Second), "fault", func() { s.fleet.Stall(g.uuid, false) })
@@ -274,6 +280,18 @@ func (s *Sim) stoppedCopyEnds(g *guest) {
 				s.destroy(g, source)
 			}
 		}
+	})
+}
+
+// startBehind lets a user start the guest again on the host that it has just left.
+func (s *Sim) startBehind(g *guest) {
+	row, open := s.house.ledger.open(g.uuid)
+	if !open {
+		return
+	}
+	source := s.byName[row.Source]
+	s.fleet.At(g.uuid, virttest.Exited, func() {
+		s.after(s.between(0, 200*time.Millisecond), "user", func() { s.userStartsOn(g, source) })
 	})
 }
 

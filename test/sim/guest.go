@@ -213,6 +213,7 @@ func (s *Sim) userStartsOn(g *guest, st *station) {
 	s.count("user's start")
 	if st.mode != configs.HookEnforce {
 		s.touch(g, st, "started by a user on "+st.name)
+		g.byHand = g.byHand || g.tainted() // the call may take the definition away under it
 	}
 	s.stir(time.Minute)
 	s.starts(st, g.uuid, "user start "+g.name, func(err error) {

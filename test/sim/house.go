@@ -34,6 +34,17 @@ type house struct {
 	ticked time.Duration
 	jobs   []job
 	sent   []sentOrder
+	backup string // file; "" without one
+	// told are the permissions that were given, by whom and in which conversation.
+	told map[permission]string
+	// gave are all orders and answers that let a host hold something: in which boot.
+	gave map[permission]string
+}
+
+// permission is what a host was told that it holds.
+type permission struct {
+	host, domain string
+	epoch        uint64
 }
 
 type job struct {
@@ -52,7 +63,8 @@ func newHouse(s *Sim, path string) *house {
 	cfg.UnknownAfter = configs.Duration(150 * time.Second)
 	cfg.Capacity.Reserve = 0
 	h := &house{clock: clock{s: s}, path: path, policy: manager.PolicyFrom(cfg)}
-	h.ledger = newLedger(s)
+	h.ledger, h.told = newLedger(s), map[permission]string{}
+	h.gave = map[permission]string{}
 	return h
 }
 

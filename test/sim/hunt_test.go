@@ -35,6 +35,9 @@ func (r record) String() string {
 	if r.Caught == "" {
 		return fmt.Sprintf("%4d days, nothing found", r.Days)
 	}
+	if strings.HasPrefix(r.Caught, "by the tests") {
+		return "   - " + r.Caught
+	}
 	return fmt.Sprintf("%4d %s", r.Days+1, r.Caught)
 }
 
@@ -147,12 +150,15 @@ func hunt(t *testing.T, m mutant, path, code string, most int, until time.Time) 
 	}
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "sim.test")
-	build := exec.Command("go", "test", "-c", "-tags", "mutants", "-overlay", m.apply(t, dir), "-o", bin, "./test/sim")
+	build := exec.Command("go", "test", "-c", "-tags", "mutants", "-overlay", m.apply(t, dir), "-o", bin, cmp.Or(m.by, "./test/sim"))
 	build.Dir = root(t)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	r.save(t, path)
+	if m.by != "" {
+		return caughtBy(t, m, bin, path, r)
+	}
 	cmd := exec.Command(bin, "-test.run", "TestHunt$", "-test.timeout", "0")
 	cmd.Env = append(os.Environ(), "VIREO_SIM_RECORD="+path, fmt.Sprintf("VIREO_SIM_MUTANTS=%d", most), fmt.Sprintf("VIREO_SIM_UNTIL=%d", until.Unix()))
 	out, err := cmd.CombinedOutput()
@@ -167,6 +173,27 @@ func hunt(t *testing.T, m mutant, path, code string, most int, until time.Time) 
 		r.Caught = "panic: " + what
 		r.save(t, path)
 	}
+	return r
+}
+
+// caughtBy runs the tests of another package against the planted bug.
+func caughtBy(t *testing.T, m mutant, bin, path string, r record) record {
+	cmd := exec.Command(bin, "-test.timeout", "10m")
+	cmd.Dir = filepath.Join(root(t), m.by)
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Errorf("the tests of %s find nothing", m.by)
+		return r
+	}
+	r.Caught = "by the tests of " + m.by
+	for line := range strings.Lines(string(out)) {
+		if name, is := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); is && strings.Contains(name, "/") {
+			name, _, _ = strings.Cut(name, " (")
+			r.Caught += ", " + name
+			break
+		}
+	}
+	r.save(t, path)
 	return r
 }
 

@@ -158,7 +158,7 @@ func (l *ledger) swapped(expected uint64, next store.Claim) {
 	if had && old.Holder != next.Holder {
 		s.leaves(next.Domain, old.Holder, "its claim goes to "+next.Holder)
 	}
-	if next.Phase == store.Transferring {
+	if next.Phase == store.Transferring && next.GrantedBy != "recovery" { // that one was on its way already
 		l.fits(next)
 	}
 }

@@ -14,12 +14,18 @@ import (
 type mutant struct {
 	name  string
 	edits []edit
+	// by is the package whose tests must catch it, where days cannot: behind the
+	// lock of the store's file and the fence of its instance there is never a second
+	// writer whom a compare-and-set would have to stop.
+	by string
 }
 
 // edit replaces text that stands exactly once in a file of the repository.
 type edit struct{ file, old, new string }
 
-func one(name, file, old, new string) mutant { return mutant{name, []edit{{file, old, new}}} }
+func one(name, file, old, new string) mutant {
+	return mutant{name: name, edits: []edit{{file, old, new}}}
+}
 
 const (
 	bootCheck    = "case o.GetBootId() != c.host.BootID:"
@@ -34,12 +40,12 @@ const (
 
 // mutants are the rules that the simulator must miss when they are gone.
 var mutants = []mutant{
-	{"an order survives a reboot", []edit{{agentOrders, bootCheck, "case false:"}, {agentOrders, sessionCheck, "case o.GetBootId() == c.host.BootID && o.GetSession() != c.link.session:"}}},
-	{"an order survives its session", []edit{{agentOrders, sessionCheck, "case false:"}}},
-	{"an old term is obeyed", []edit{
+	{name: "an order survives a reboot", edits: []edit{{agentOrders, bootCheck, "case false:"}, {agentOrders, sessionCheck, "case o.GetBootId() == c.host.BootID && o.GetSession() != c.link.session:"}}},
+	{name: "an order survives its session", edits: []edit{{agentOrders, sessionCheck, "case false:"}}},
+	{name: "an old term is obeyed", edits: []edit{
 		{agentOrders, bootCheck, "case false:"}, {agentOrders, sessionCheck, "case o.GetTerm() == c.host.Term && o.GetSession() != c.link.session:"},
 		{"agent/core.go", termCheck, "case false:"}}},
-	{"an old epoch is obeyed (and what was answered is forgotten)", []edit{{agentOrders, "if o.GetGeneration() == d.Generation && o.GetEpoch() < d.Epoch {", "if false {"},
+	{name: "an old epoch is obeyed (and what was answered is forgotten)", edits: []edit{{agentOrders, "if o.GetGeneration() == d.Generation && o.GetEpoch() < d.Epoch {", "if false {"},
 		{agentOrders, "if r := c.answers.given[o.GetId()]; r != nil {", "if r := c.answers.given[\"\"]; r != nil {"}}},
 	one("a release without a look", agentOrders, "if d.present() || len(d.Starts) > 0 {", "if false {"),
 	one("direct where guarded belongs", "agent/order_move.go", "Guarded: guarded, Persist:", "Guarded: false, Persist:"),
@@ -56,7 +62,7 @@ var mutants = []mutant{
 		"\tif mine && out.Call == migration.CallEnded && s.GetCallError() == \"\" && !out.Void {\n\t\tout.Presence, out.Gone = migration.None, migration.GoneByMove\n\t\treturn out\n\t}\n\tif out.Presence == migration.None {\n\t\tout.Gone"),
 	one("a stale none", copies, "m.fresh != 0 && m.freshIn == h.session && s.asked >= m.fresh,", "true,"),
 	one("the manager takes otherwise for the move", copies, "out.Gone = migration.GoneOtherwise", "out.Gone = migration.GoneByMove"),
-	{"running is believed before the call has ended (and the agent voids meanwhile)", []edit{{rest, "case a.Call != CallEnded || a.Job || b.Job:", "case a.Job || b.Job:"},
+	{name: "running is believed before the call has ended (and the agent voids meanwhile)", edits: []edit{{rest, "case a.Call != CallEnded || a.Job || b.Job:", "case a.Job || b.Job:"},
 		{"agent/order_void.go", `case dep.Gone == "" && dep.Call == journal.CallOut:`, "case false:"}}},
 	one("old memory is woken", rest, "case b.GuardedCopy() && a.Gone == GoneByMove:", "case b.GuardedCopy():"),
 	one("the source is resumed without a void", rest, "\tcase !a.Void:\n\t\treturn Action{Do: Tell, Order: Void, To: Source, State: Aborting, Line: 5", "\tcase false:\n\t\treturn Action{Do: Tell, Order: Void, To: Source, State: Aborting, Line: 5"),
@@ -66,7 +72,22 @@ var mutants = []mutant{
 	one("adoption over a claim", claims, "\tif cl.Phase == store.Ambiguous {\n\t\tc.disambiguate(cl.Domain, now)\n\t\treturn\n\t}\n\tholder",
 		"\tif next := cl.Claim; cl.Phase == store.Held {\n\t\tnext.Holder, next.GrantedBy = h.Name, \"adoption\"\n\t\tc.swap(\"adopting\", cl, &next)\n\t\treturn\n\t}\n\tholder"),
 	one("two places are not ambiguous", claims, "\tnext := cl.Claim\n\tnext.Phase, next.Seen, next.Since = store.Ambiguous, now, now\n", "\treturn\n\tnext := cl.Claim\n\tnext.Phase, next.Seen, next.Since = store.Ambiguous, now, now\n"),
-	{"nobody counts the room", []edit{{"manager/conduct.go", "if used > capacity {", "if false {"},
+	one("a permission given by a read", claims, "	if !cl.fresh {", "	if false {"),
+	one("the hook allows after a boot", "agent/hook/alone.go", "case j.Decision == Permit && s.Down == configs.AllowHeld:", "case r.Operation != Migrate && s.Down == configs.AllowHeld:"),
+	one("a start while the host's own call is out", "agent/hook/judge.go", `return refuse("%s is being moved from here to %s (attempt %s)", subject.Name, dep.Target, a.ID)`, "return Judgement{Decision: Permit}"),
+	one("a late permission is used", "agent/permission.go", `case a.GetBootId() != c.host.BootID || a.GetSession() != c.link.session || a.GetDomain() != q.d.UUID:`, "case false:"),
+	one("the hook's marks are not looked for", "agent/starts.go", "if m == nil || m.Refused {", "if m == nil || !m.Refused {"),
+	one("a move over a guest that was started anew", "agent/order_move.go", "	if c.startedAlone(d, now) {\n		// The process", "	if false {\n		// The process"),
+	one("a lost journal is forgotten", "agent/journal/journal.go", "Restored{Kept: true, Lost: s.Host.Lost}", "Restored{Kept: true}"),
+	one("the leader grants what another host holds", "manager/permission.go", "case cl.Holder != h.Name:", "case false:"),
+	one("an epoch is used again after a restore", "store/sqlite/backup.go", "epoch = epoch + ?, instance", "epoch = epoch + 0 * ?, instance"),
+	one("a restored store goes to work at once", "manager/recovery.go", "		if h.Revoked.IsZero() && h.Dead.IsZero() && h.Heard < c.id.Generation {\n			return true", "		if h.Revoked.IsZero() && h.Dead.IsZero() && h.Heard < c.id.Generation {\n			return false"),
+	one("an older release is taken for this one", claims, "cl.Holder != h.Name || cl.Epoch != o.epoch", "cl.Holder != h.Name"),
+	{name: "a claim is swapped without a compare", by: "./store/sqlite", edits: []edit{{"store/sqlite/tx.go", "args = updateClaim, append(args, next.Domain, expected)", `args = strings.TrimSuffix(updateClaim, " AND epoch = ?"), append(args, next.Domain)`}}},
+	{name: "a claim is deleted without a compare", by: "./store/sqlite", edits: []edit{{"store/sqlite/tx.go", `"DELETE FROM claims WHERE domain = ? AND epoch = ?", domain, epoch)`, `"DELETE FROM claims WHERE domain = ?", domain)`}}},
+	{name: "a claim is put over one that is there", by: "./store/sqlite", edits: []edit{{"store/sqlite/tx.go", `ON CONFLICT (domain) DO NOTHING"`, `ON CONFLICT (domain) DO UPDATE SET epoch = excluded.epoch, holder = excluded.holder"`}}},
+	{name: "an overtaken manager writes on", by: "./store/sqlite", edits: []edit{{"store/sqlite/db.go", "if mine := db.Identity(); now != mine {", "if mine := db.Identity(); now.Generation < mine.Generation {"}}},
+	{name: "nobody counts the room", edits: []edit{{"manager/conduct.go", "if used > capacity {", "if false {"},
 		{"manager/decide/place.go", "used := h.ClaimedKiB + taken[h.Name] + d.MemoryKiB", "used := d.MemoryKiB"}}},
 }
 
@@ -99,8 +120,10 @@ func (m mutant) apply(t *testing.T, dir string) (overlay string) {
 	}
 	replace := map[string]string{}
 	for path, text := range texts {
-		if strings.Contains(text, "context.Background()") && !strings.Contains(text, `"context"`) {
-			text = strings.Replace(text, "import (", "import (\n\t\"context\"", 1)
+		for use, pkg := range map[string]string{"context.Background()": "context", "strings.TrimSuffix(": "strings"} {
+			if strings.Contains(text, use) && !strings.Contains(text, `"`+pkg+`"`) {
+				text = strings.Replace(text, "import (", "import (\n\t\""+pkg+"\"", 1)
+			}
 		}
 		to := filepath.Join(dir, strings.ReplaceAll(strings.TrimPrefix(path, root(t)+"/"), "/", "_"))
 		if err := os.WriteFile(to, []byte(text), 0o600); err != nil {

@@ -73,6 +73,19 @@ func (l *session) Send(m *agentv1.ManagerMessage) error {
 			s.house.sent = s.house.sent[1:]
 		}
 	}
+	if o := m.GetOrder(); o.GetConfirm() != nil || o.GetResume() != nil || o.GetSettle() != nil {
+		s.house.gave[permission{l.st.name, o.GetDomain(), o.GetEpoch()}] = o.GetBootId()
+	}
+	if a := m.GetPermission(); a.GetGranted() {
+		s.house.gave[permission{l.st.name, a.GetDomain(), a.GetEpoch()}] = a.GetBootId()
+	}
+	if o := m.GetOrder(); o.GetConfirm() != nil {
+		l.permits(o.GetDomain(), o.GetEpoch(), o.GetSession())
+	}
+	if a := m.GetPermission(); a.GetGranted() {
+		s.say("manager: permits %s on %s, epoch %d", nameOf(a.GetDomain()), l.st.name, a.GetEpoch())
+		l.permits(a.GetDomain(), a.GetEpoch(), a.GetSession())
+	}
 	now := s.fleet.Now()
 	l.downAt = max(l.downAt, now+s.latency())
 	s.after(l.downAt-now, "agent "+l.st.name, func() {
@@ -81,6 +94,16 @@ func (l *session) Send(m *agentv1.ManagerMessage) error {
 		}
 	})
 	return nil
+}
+
+// permits: every permission is a write with an epoch of its own, and one that was
+// only read could be undone by what is still under way.
+func (l *session) permits(domain string, epoch uint64, session string) {
+	p := permission{l.st.name, domain, epoch}
+	if before, told := l.s.house.told[p]; told && before != session {
+		l.s.fail("%s is permitted %s with epoch %d in session %s: it was in session %s, and nothing was written since", l.st.name, nameOf(domain), epoch, session, before)
+	}
+	l.s.house.told[p] = session
 }
 
 // arrives takes a message into the agent; it may have waited in a frozen one.

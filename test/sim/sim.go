@@ -55,12 +55,13 @@ type Sim struct {
 	guests []*guest
 	ids    map[string]int
 
-	trace  trace
-	truth  truth
-	busy   time.Duration // until then time passes in small steps
-	cause  string        // of what happens now
-	counts map[string]int
-	quiet  bool // no new faults
+	trace    trace
+	truth    truth
+	busy     time.Duration // until then time passes in small steps
+	cause    string        // of what happens now
+	counts   map[string]int
+	quiet    bool          // no new faults
+	restored time.Duration // when the store was last restored
 	// planted are faults that wait for a row's state, by domain.
 	planted map[string][]plantedStep
 }

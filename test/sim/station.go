@@ -310,7 +310,7 @@ func (st *station) stale(o *agentv1.Order) string {
 	case o.GetGeneration() < known.Host.Generation || o.GetGeneration() == known.Host.Generation && o.GetTerm() < known.Host.Term:
 		return "of an older manager"
 	}
-	if d, is := known.Domains[o.GetDomain()]; is && o.GetDomain() != "" && o.GetEpoch() < d.Epoch {
+	if d, is := known.Domains[o.GetDomain()]; is && o.GetDomain() != "" && o.GetGeneration() == d.Generation && o.GetEpoch() < d.Epoch {
 		return fmt.Sprintf("of epoch %d, older than %d", o.GetEpoch(), d.Epoch)
 	}
 	return ""
