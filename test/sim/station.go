@@ -25,15 +25,12 @@ type station struct {
 	run  string // the journal's file; gone with a boot
 	copy string // the copy under the state directory
 
-	core    *agent.Core // nil while the agent is dead
-	life    int         // counts agents: what an older one began is not its successor's
-	frozen  bool        // SIGSTOP: its inputs wait
-	held    []func()
-	files   *journal.Journal
-	keeper  *virt.Keeper
-	peers   map[string]virt.Conn
-	peerURI map[string]string
-	pipe    time.Duration // when the last thing from libvirt's connection arrives
+	core   *agent.Core // nil while the agent is dead
+	life   int         // counts agents: what an older one began is not its successor's
+	frozen bool        // SIGSTOP: its inputs wait
+	held   []func()
+	files  *journal.Journal
+	lines
 
 	link  *session
 	since time.Duration // of the session
@@ -44,6 +41,14 @@ type station struct {
 	checked map[string]checked
 	trouble
 	hooks
+}
+
+// lines are an agent's connections to libvirts.
+type lines struct {
+	keeper  *virt.Keeper
+	peers   map[string]virt.Conn // by attempt
+	peerURI map[string]string
+	pipe    time.Duration // when the last thing from the own libvirt's connection arrives
 }
 
 // trouble is what the journal's disk does to an agent.
