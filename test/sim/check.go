@@ -59,6 +59,9 @@ func (s *Sim) check() {
 		if was.UUID == "" || was.State != g.State || was.Reason != g.Reason || was.Incoming != g.Incoming {
 			s.say("truth: %s on %s is %s (%s) attempt %q, by %s", nameOf(g.UUID), g.Host, g.State, g.Reason, g.Attempt, s.cause)
 		}
+		if was.UUID == "" && !g.Incoming && g.Running() && strings.HasPrefix(s.cause, "agent ") {
+			s.guest(g.UUID).paused = false // an autostart that was made up for: nobody has paused this process
+		}
 		if g.Running() && !was.Running() && was.UUID != "" && s.guest(g.UUID).paused && !s.guest(g.UUID).tainted() && strings.HasPrefix(s.cause, "agent ") {
 			s.fail("%s was paused by its owner, and runs on %s (by %s)", nameOf(g.UUID), g.Host, s.cause)
 		}

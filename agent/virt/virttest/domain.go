@@ -128,6 +128,8 @@ func (d *domain) pause(reason virt.Reason, detail string) {
 func (d *domain) run(reason virt.Reason, detail string) {
 	d.h.f.changes++
 	d.proc.revived = d.proc.revived || d.proc.memory < d.h.f.lastRun[d.uuid]
+	// It may have run even if it ends at this very instant.
+	d.proc.memory, d.h.f.lastRun[d.uuid] = d.h.f.now, d.h.f.now
 	d.proc.state, d.proc.reason = virt.StateRunning, reason
 	d.emit(virt.Resumed, detail)
 }
