@@ -178,7 +178,12 @@ func hunt(t *testing.T, m mutant, path, code string, most int, until time.Time) 
 
 // caughtBy runs the tests of another package against the planted bug.
 func caughtBy(t *testing.T, m mutant, bin, path string, r record) record {
-	cmd := exec.Command(bin, "-test.timeout", "10m")
+	without := exec.Command("go", "test", "-run", m.run, m.by)
+	without.Dir = root(t)
+	if out, err := without.CombinedOutput(); err != nil || strings.Contains(string(out), "no tests to run") {
+		t.Fatalf("%s -run %s without the bug: %v\n%s", m.by, m.run, err, out)
+	}
+	cmd := exec.Command(bin, "-test.timeout", "10m", "-test.run", m.run)
 	cmd.Dir = filepath.Join(root(t), m.by)
 	out, err := cmd.CombinedOutput()
 	if err == nil {

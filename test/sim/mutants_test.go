@@ -14,10 +14,10 @@ import (
 type mutant struct {
 	name  string
 	edits []edit
-	// by is the package whose tests must catch it, where days cannot: behind the
-	// lock of the store's file and the fence of its instance there is never a second
-	// writer whom a compare-and-set would have to stop.
-	by string
+	// by is the package whose tests (run selects them) must catch it, where days
+	// cannot: behind the lock of the store's file and the fence of its instance there
+	// is never a second writer whom a compare-and-set would have to stop.
+	by, run string
 }
 
 // edit replaces text that stands exactly once in a file of the repository.
@@ -83,10 +83,10 @@ var mutants = []mutant{
 	one("an epoch is used again after a restore", "store/sqlite/backup.go", "epoch = epoch + ?, instance", "epoch = epoch + 0 * ?, instance"),
 	one("a restored store goes to work at once", "manager/recovery.go", "		if h.Revoked.IsZero() && h.Dead.IsZero() && h.Heard < c.id.Generation {\n			return true", "		if h.Revoked.IsZero() && h.Dead.IsZero() && h.Heard < c.id.Generation {\n			return false"),
 	one("an older release is taken for this one", claims, "cl.Holder != h.Name || cl.Epoch != o.epoch", "cl.Holder != h.Name"),
-	{name: "a claim is swapped without a compare", by: "./store/sqlite", edits: []edit{{"store/sqlite/tx.go", "args = updateClaim, append(args, next.Domain, expected)", `args = strings.TrimSuffix(updateClaim, " AND epoch = ?"), append(args, next.Domain)`}}},
-	{name: "a claim is deleted without a compare", by: "./store/sqlite", edits: []edit{{"store/sqlite/tx.go", `"DELETE FROM claims WHERE domain = ? AND epoch = ?", domain, epoch)`, `"DELETE FROM claims WHERE domain = ?", domain)`}}},
-	{name: "a claim is put over one that is there", by: "./store/sqlite", edits: []edit{{"store/sqlite/tx.go", `ON CONFLICT (domain) DO NOTHING"`, `ON CONFLICT (domain) DO UPDATE SET epoch = excluded.epoch, holder = excluded.holder"`}}},
-	{name: "an overtaken manager writes on", by: "./store/sqlite", edits: []edit{{"store/sqlite/db.go", "if mine := db.Identity(); now != mine {", "if mine := db.Identity(); now.Generation < mine.Generation {"}}},
+	{name: "a claim is swapped without a compare", by: "./store/sqlite", run: "TestSecond|TestStore/claims", edits: []edit{{"store/sqlite/tx.go", "args = updateClaim, append(args, next.Domain, expected)", `args = strings.TrimSuffix(updateClaim, " AND epoch = ?"), append(args, next.Domain)`}}},
+	{name: "a claim is deleted without a compare", by: "./store/sqlite", run: "TestSecond|TestStore/claims", edits: []edit{{"store/sqlite/tx.go", `"DELETE FROM claims WHERE domain = ? AND epoch = ?", domain, epoch)`, `"DELETE FROM claims WHERE domain = ?", domain)`}}},
+	{name: "a claim is put over one that is there", by: "./store/sqlite", run: "TestSecond|TestStore/claims", edits: []edit{{"store/sqlite/tx.go", `ON CONFLICT (domain) DO NOTHING"`, `ON CONFLICT (domain) DO UPDATE SET epoch = excluded.epoch, holder = excluded.holder"`}}},
+	{name: "an overtaken manager writes on", by: "./store/sqlite", run: "TestSecond|TestStore/claims", edits: []edit{{"store/sqlite/db.go", "if mine := db.Identity(); now != mine {", "if mine := db.Identity(); now.Generation < mine.Generation {"}}},
 	{name: "nobody counts the room", edits: []edit{{"manager/conduct.go", "if used > capacity {", "if false {"},
 		{"manager/decide/place.go", "used := h.ClaimedKiB + taken[h.Name] + d.MemoryKiB", "used := d.MemoryKiB"}}},
 }
