@@ -34,9 +34,7 @@ func DriveOf(component string, readings []signal.Reading, failed time.Time) (Dri
 		}
 	}
 	for i := 0; i < len(readings); {
-		at := readings[i].ObservedAt
-		day := at.UTC().Truncate(24 * time.Hour)
-		reported := false
+		day := readings[i].ObservedAt.UTC().Truncate(24 * time.Hour)
 		for ; i < len(readings) && readings[i].ObservedAt.Before(day.AddDate(0, 0, 1)); i++ {
 			r := &readings[i]
 			switch {
@@ -50,7 +48,7 @@ func DriveOf(component string, readings []signal.Reading, failed time.Time) (Dri
 				rotation = *r.Value
 			case r.Signal == signal.SmartPowerOnHours:
 				if v, ok := clean(r.Signal, *r.Value); ok && Axis(v) >= hours {
-					hours, counted, reported = Axis(v), true, true
+					hours, counted = Axis(v), true
 				}
 			default:
 				c, ok := columns[r.Signal]
@@ -58,14 +56,11 @@ func DriveOf(component string, readings []signal.Reading, failed time.Time) (Dri
 					now.Values[c], now.Has = uint32(v), now.Has|1<<c
 				}
 			}
-			at = r.ObservedAt
 		}
 		if d.First.IsZero() {
 			d.First, d.HoursFirst = day, hours
-		} else if !reported {
-			if passed := d.HoursFirst + Axis(day.Sub(d.First)/time.Hour); !counted {
-				hours = passed
-			}
+		} else if !counted {
+			hours = d.HoursFirst + Axis(day.Sub(d.First)/time.Hour)
 		}
 		now.Start = hours
 		d.Last, d.HoursLast = day, hours
