@@ -22,7 +22,7 @@ import (
 // howLong a run takes, and how many there are.
 func howLong() (each time.Duration, runs int) {
 	if os.Getenv("VIREO_LONG") != "" {
-		return 60 * time.Second, 3
+		return 30 * time.Second, 2
 	}
 	return 5 * time.Second, 1
 }
