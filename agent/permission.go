@@ -228,6 +228,9 @@ func (c *Core) away(q *asking, reason string, now time.Time) {
 	switch {
 	case q.answer == nil:
 		return // still owed: it is asked again
+	case q.d.leaving() != nil:
+		c.deny(q, reason, now) // the guest may be the target's
+		return
 	case c.cfg.Hook.Optimistic && q.op != hook.Migrate && c.protected(q.subject):
 		c.permit(q, journal.Optimistic, now)
 		return

@@ -194,8 +194,32 @@ func TestStartWhereItLeft(t *testing.T) {
 	}
 	w.until("the row's end", func() bool { return b.row.State.Ended() })
 	b.rightly()
+	asked := h1.hooked(hook.Prepare, xml)
+	h1.grants(h1.request(), 0, func(a *agentv1.PermissionAnswer) { a.Reason = "h2 holds the claim of g1" })
+	says(t, "the leader knows who has it", *asked, "h2 holds the claim of g1")
 	h1.close()
-	says(t, "after the move", *h1.hooked(hook.Prepare, xml), "is not closed: the manager has not spoken since")
+	says(t, "after the move", *h1.hooked(hook.Prepare, xml), "is not closed, and the manager is away")
+}
+
+// TestStartOfWhatEndedOnItsWay: a guest that has ended on both sides has no claim,
+// and nobody confirms its source any more: the leader's permission closes the
+// departure, and nothing but that.
+func TestStartOfWhatEndedOnItsWay(t *testing.T) {
+	w := newWorld(t, "h1", "h2")
+	for _, s := range w.hosts {
+		s.hook = HookConfig{Mode: configs.HookEnforce}
+		s.kill()
+		s.start()
+	}
+	w.boot("h1")
+	b := newBoss(w, "h1", "h2")
+	h1 := w.hosts["h1"]
+	w.until("a call that is out", func() bool { return h1.sees().GetCall() == agentv1.Call_CALL_OUT })
+	h1.host.KillQEMU(guest)
+	w.until("the row's end", func() bool { return b.row.State.Ended() })
+	asked := h1.hooked(hook.Prepare, guestXML("g1", guest))
+	h1.grants(h1.request(), 1000, nil)
+	says(t, "a start where it was", *asked, "")
 }
 
 func TestHookAsksTheLeader(t *testing.T) {

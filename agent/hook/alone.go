@@ -92,7 +92,7 @@ func (s Solo) judge(r Request, subject virt.Domain) (Judgement, string) {
 		return j, fmt.Sprintf("%s may not come in: %s", subject.Name, because)
 	case j.Ground != "":
 		return j, ""
-	case s.Down == configs.Allow && r.Operation != Migrate:
+	case s.Down == configs.Allow && r.Operation != Migrate && departing(m.Domain) == nil:
 		if j.Decision == Ask {
 			j.Ground = journal.AgentDown
 		}

@@ -102,7 +102,9 @@ func Judge(op Operation, subject virt.Domain, m Memory) Judgement {
 	case m.Exempt:
 		return Judgement{Decision: Permit, Ground: journal.Exempt}
 	case departing(d) != nil:
-		return refuse("a move of %s from here to %s (attempt %s) is not closed: the manager has not spoken since", subject.Name, departing(d).Target, a.ID)
+		// Whoever has the guest now, only the leader knows it: the target, or nobody,
+		// when it has ended on both sides. Then nothing else would close the departure.
+		return Judgement{Decision: Ask, Reason: fmt.Sprintf("a move of %s from here to %s (attempt %s) is not closed", subject.Name, departing(d).Target, a.ID)}
 	case incoming:
 		return refuse("%s is on its way here from %s (attempt %s)", subject.Name, a.Arrival.Source, a.ID)
 	case d.Phase == journal.Ambiguous:

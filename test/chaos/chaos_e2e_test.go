@@ -13,7 +13,7 @@ import (
 // TestChaos makes a short run, or with VIREO_LONG one of ten minutes in which
 // every kind has to have its turn. VIREO_SEED chooses another one.
 func TestChaos(t *testing.T) {
-	o := Options{Seed: 1, For: 45 * time.Second, Hook: "enforce", Out: &lines{t: t}}
+	o := Options{Seed: 1, For: 30 * time.Second, Hook: "enforce", Out: &lines{t: t}}
 	long := os.Getenv("VIREO_LONG") != ""
 	if long {
 		o.For = 10 * time.Minute

@@ -137,7 +137,11 @@ func (r *runner) tidy(ctx context.Context, since map[string]time.Time) {
 		if since[what].IsZero() {
 			since[what] = time.Now()
 		}
-		return time.Since(since[what]) > acts
+		if time.Since(since[what]) < acts {
+			return false
+		}
+		delete(since, what) // done; if that was not enough, again after a while
+		return true
 	}
 	var hosts managerv1.ListHostsResponse
 	var open managerv1.ListMigrationsResponse
@@ -146,15 +150,14 @@ func (r *runner) tidy(ctx context.Context, since map[string]time.Time) {
 	}
 	for _, h := range hosts.Hosts {
 		if h.State == "drained" || due("return "+h.Name, h.State == "evacuating" && len(open.Migrations) == 0) {
-			if _, err := r.lab.Vireo(ctx, "return", h.Name, "--reason", "the round is over"); err == nil {
-				delete(since, "return "+h.Name)
+			if _, err := r.lab.Vireo(ctx, "return", h.Name, "--reason", "the round is over"); err != nil {
+				r.say("operator: %v", err)
 			}
 		}
 	}
 	for _, m := range open.Migrations {
 		if due("choose "+m.Id, m.State == "unclear") {
 			r.discard(ctx, m)
-			delete(since, "choose "+m.Id)
 		}
 	}
 	for _, g := range r.lab.Guests {
