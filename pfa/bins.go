@@ -1,7 +1,6 @@
 package pfa
 
 import (
-	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -236,6 +235,3 @@ func (b *binned) distinct(label []bool, weight []float32, use []int32) *distinct
 	}
 	return d
 }
-
-// maxColumnsOfTrees keeps every place in a histogram within 16 bits.
-const maxColumnsOfTrees = math.MaxUint16 / (maxBins + 1)

@@ -27,9 +27,10 @@ func (db *DB) Import(ctx context.Context, w store.Whole, from string) error {
 			id = db.Identity()
 			id.Generation = max(id.Generation, w.Generation) + 1
 			id.Term = max(id.Term, w.Term)
-			if _, err := s.exec("UPDATE meta SET generation = ?, term = ?, epoch = max(epoch, ?)", id.Generation, id.Term, w.Epoch); err != nil {
+			if _, err := s.exec("UPDATE meta SET generation = ?, term = ?", id.Generation, id.Term); err != nil {
 				return err
 			}
+			s.given = max(s.given, w.Epoch)
 			t := tx{s}
 			if err := t.fill(w); err != nil {
 				return err
