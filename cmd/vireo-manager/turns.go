@@ -35,9 +35,9 @@ func (h *house) takeTurns(ctx context.Context) error {
 			h.log.Warn("leaving etcd", "err", cerr)
 		}
 		switch {
-		case ctx.Err() != nil:
-			return err
-		case led: // the lead was not the matter
+		case ctx.Err() != nil && errors.Is(err, context.Canceled):
+			return nil // it was told to stop
+		case ctx.Err() != nil, led: // the lead was not the matter
 			return err
 		}
 		h.log.Warn("the lead is lost; this manager stands by", "term", db.Identity().Term, "err", err)
