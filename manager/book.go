@@ -129,6 +129,11 @@ func (c *Core) retain(now time.Time) {
 		return
 	}
 	c.pace.retained = now
+	c.bg.Go(forgetEvents(c.st, now), func(_ time.Time, err error) {
+		if err != nil {
+			c.log.Error("forgetting old events", "err", err)
+		}
+	})
 	c.bg.Go(retainWork(c.rd, now), func(_ time.Time, err error) {
 		if err != nil {
 			c.log.Error("forgetting old readings", "err", err)

@@ -429,6 +429,9 @@ func (c *Core) begin(m *move, now time.Time) bool {
 		return tx.PutMigration(row)
 	})
 	if err != nil {
+		if m.waiting != err.Error() {
+			c.log.Warn("a planned move waits", "domain", row.Domain, "migration", row.ID, "reason", err.Error())
+		}
 		m.waiting = err.Error()
 		return false
 	}

@@ -271,7 +271,9 @@ func (c *Core) update(what string, f func(tx store.Tx) error) error {
 		c.book.full = true
 	case errors.Is(err, errStranger):
 		// Anybody may present any token, as often as they like.
-	case errors.Is(err, store.ErrStale), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrNotFound), errors.Is(err, errRefused):
+	case errors.Is(err, errRefused):
+		// Whoever asked says so, once: it may be asked for in every pass.
+	case errors.Is(err, store.ErrStale), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrNotFound):
 		c.log.Error("the store refused", "doing", what, "err", err)
 	default:
 		c.fatal = fmt.Errorf("%s: %w", what, err)

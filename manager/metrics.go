@@ -58,6 +58,8 @@ var (
 	descAuto      = prometheus.NewDesc("vireo_automation_enabled", "0 while the automation switch is off.", nil, nil)
 	descOwed      = prometheus.NewDesc("vireo_owed", "What hosts still have to do or confirm of ended migrations.", []string{"kind"}, nil)
 	descDropped   = prometheus.NewDesc("vireo_readings_dropped_total", "Readings that were not in the catalogue of signals.", nil, nil)
+	descBare      = prometheus.NewDesc("vireo_host_domains_unprotected", "Guests at work of which a second run on another host would be refused by nothing but claims.", []string{"host"}, nil)
+	descRecovery  = prometheus.NewDesc("vireo_recovery_hosts", "Hosts that the recovery of a restored store waits for.", nil, nil)
 	descTerm      = prometheus.NewDesc("vireo_manager_term", "The term of this manager.", nil, nil)
 	descFull      = prometheus.NewDesc("vireo_store_full", "1 while the store has no room: nothing is granted and nothing moves.", nil, nil)
 )
@@ -101,6 +103,7 @@ func (c *Core) metrics() []prometheus.Metric {
 			gauge(descState, one(h.shown() == s), h.Name, string(s))
 		}
 		gauge(descRisk, h.Risk.P30d/100, h.Name)
+		gauge(descBare, float64(h.bare()), h.Name)
 		gauge(descHard, one(h.Risk.Hard), h.Name)
 		gauge(descClaimed, float64(claimed[h.Name])*1024, h.Name)
 		gauge(descCapacity, float64(c.pol.Decide.CapacityKiB(h.Facts.MemoryKiB))*1024, h.Name)
@@ -145,6 +148,7 @@ func (c *Core) metrics() []prometheus.Metric {
 		gauge(descOwed, float64(n), string(kind))
 	}
 	out = append(out, prometheus.MustNewConstMetric(descDropped, prometheus.CounterValue, float64(c.book.dropped)))
+	gauge(descRecovery, float64(len(c.unheard())))
 	gauge(descTerm, float64(c.id.Term))
 	gauge(descFull, one(c.book.full))
 	return out

@@ -75,6 +75,9 @@ func (m *Manager) explainDomain(ctx context.Context, res *managerv1.ExplainRespo
 				res.Domain = r
 			}
 		}
+		if res.Domain != nil {
+			c.withProtection(res.Domain)
+		}
 		s := c.snapshot(now, view{byHand: true, only: []string{uuid}})
 		if ps := storePlacements(decide.Place(s, c.pol.Decide, []string{uuid}, now)); len(ps) == 1 {
 			res.Placement = presentPlacements(ps)[0]

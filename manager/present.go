@@ -106,6 +106,9 @@ func (c *Core) presentDomains(only func(host, uuid, name string) bool) []*manage
 			if !h.alive() {
 				row.State, row.StateReason = "unknown", "was "+d.State+"; "+h.why
 			}
+			if s := h.seen[d.UUID]; s != nil {
+				row.ManagedSave = s.GetManagedSave()
+			}
 			if cl := c.claims[d.UUID]; cl != nil {
 				row.Claim = c.presentClaim(cl)
 				shown[d.UUID] = shown[d.UUID] || cl.Holder == h.Name

@@ -273,7 +273,10 @@ func fleet() *fakeManager {
 		},
 		domains: []*managerv1.DomainRow{
 			{Uuid: "11111111-0000-4000-8000-000000000001", Name: "g1", Host: "h1", State: "running", StateReason: "booted", MemoryKib: 128 << 10, Vcpus: 1,
-				Claim: claim("11111111-0000-4000-8000-000000000001", "g1", "h1", 41), Persistent: true},
+				Claim: claim("11111111-0000-4000-8000-000000000001", "g1", "h1", 41), Persistent: true, ManagedSave: true,
+				Disks: []*managerv1.DomainDisk{{Target: "vda", Type: "file", Source: "/shared/g1.qcow2", Locked: true, Why: "QEMU's own lock"},
+					{Target: "vdb", Type: "network", Source: "nbd:g1", Why: "a network disk: libvirt never locks these"}},
+				Protection: []*managerv1.Protection{{Host: "h2", Why: "vdb: a network disk"}, {Host: "h3", Protected: true, Why: "QEMU's locks on all writable disks"}}},
 			{Uuid: "11111111-0000-4000-8000-000000000002", Name: "g2\x1b[2J", Host: "h1", State: "paused", MemoryKib: 1536 << 10, Vcpus: 2},
 		},
 		components: []*managerv1.ComponentRisk{

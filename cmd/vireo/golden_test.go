@@ -21,6 +21,7 @@ func TestGolden(t *testing.T) {
 		"hosts_json":        "hosts --json",
 		"host":              "host h1",
 		"domains":           "domains",
+		"domain":            "domain g1",
 		"domains_host":      "domains --host h2",
 		"domains_json":      "domains --json",
 		"claims":            "claims",
@@ -82,6 +83,7 @@ func TestGolden(t *testing.T) {
 			t.Run(name+"_no_color", func(t *testing.T) { // the same as without a terminal
 				r := newRunner(t, fleet())
 				r.shows = true
+				r.screen = func() (int, int) { return 200, 30 }
 				r.getenv = func(name string) string { return map[string]string{"NO_COLOR": "1"}[name] }
 				golden(t, name, r, line)
 			})

@@ -32,7 +32,8 @@ func (p *program) hostsCommand() *cli.Command {
 }
 
 func (p *program) printHosts(hosts []*managerv1.Host) error {
-	t := p.table("HOST", "STATE", "FOR", ">RISK 30D", ">MEMORY CLAIMED", ">OF", ">RUNNING", "REPORT", "CLAIMS", "WHY")
+	t := p.table("HOST", "STATE", "FOR", ">RISK 30D", ">MEMORY", ">OF", ">RUNNING", "REPORT", "CLAIMS", "WHY")
+	t.below = true
 	enforcing := 0
 	var unheard []string
 	for _, h := range hosts {

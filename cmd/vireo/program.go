@@ -72,7 +72,7 @@ func (p *program) app() *cli.App {
 		DisableSliceFlagSeparator: true,                         // reasons have commas
 		ExitErrHandler:            func(*cli.Context, error) {}, // run says it
 		Commands: []*cli.Command{
-			p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.claimsCommand(), p.riskCommand(), p.migrationsCommand(),
+			p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.domainCommand(), p.claimsCommand(), p.riskCommand(), p.migrationsCommand(),
 			p.decisionsCommand(), p.explainCommand(), p.eventsCommand(), p.statusCommand(),
 			p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.leftoversCommand(), p.automationCommand(), p.agentsCommand(),
 			p.operatorsCommand(),

@@ -53,7 +53,10 @@ type table struct {
 	p        *program
 	headings []string
 	rows     [][]cell
+	below    bool // on a narrow screen the last column goes under its row
 }
+
+const indent = "    "
 
 func (p *program) table(headings ...string) *table { return &table{p: p, headings: headings} }
 
@@ -95,10 +98,15 @@ func (t *table) print(w io.Writer, empty string) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
 		}
 	}
+	below := false // the last column has a line of its own
 	if t.p.shows { // a sentence in the last column is cut where the screen ends; an id is not
 		room, _ := t.p.screen()
+		columns := room
 		for _, w := range widths[:last] {
 			room -= w + 2
+		}
+		if below = t.below && room < widths[last]; below {
+			room = columns - len(indent)
 		}
 		for _, row := range all {
 			if c := &row[last]; strings.Contains(c.text, " ") {
@@ -107,9 +115,12 @@ func (t *table) print(w io.Writer, empty string) error {
 		}
 	}
 	var b strings.Builder
-	for _, row := range all {
+	for n, row := range all {
 		var line strings.Builder
 		for i, c := range row {
+			if below && i == last {
+				break
+			}
 			if i > 0 {
 				line.WriteString("  ")
 			}
@@ -123,6 +134,9 @@ func (t *table) print(w io.Writer, empty string) error {
 			}
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+		if text := row[last].text; below && text != "" && n > 0 {
+			b.WriteString(indent + t.p.paint(dim, text) + "\n")
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
 )
@@ -100,7 +101,10 @@ func (p *program) virsh(c *cli.Context) error {
 		}
 		if o.Error != "" {
 			p.notef("vireo: virsh on %s: %s\n", o.Host, o.Error)
-			code = max(code, 1)
+			code = max(code, apierr.ExitFailed)
+			if req.Args[0] != "list" && !slices.Contains(virshCommands, req.Args[0]) {
+				code = apierr.ExitRefused // agents run nothing else
+			}
 		}
 		code = max(code, int(o.ExitCode))
 	}

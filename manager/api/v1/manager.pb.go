@@ -799,6 +799,7 @@ type DomainRow struct {
 	// Whether something below libvirt refuses a second run, for each other host that it could run on.
 	Protection    []*Protection `protobuf:"bytes,13,rep,name=protection,proto3" json:"protection,omitempty"`
 	ManagedSave   bool          `protobuf:"varint,14,opt,name=managed_save,json=managedSave,proto3" json:"managed_save,omitempty"` // a saved memory lies here; the next start restores it
+	Disks         []*DomainDisk `protobuf:"bytes,15,rep,name=disks,proto3" json:"disks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -931,6 +932,90 @@ func (x *DomainRow) GetManagedSave() bool {
 	return false
 }
 
+func (x *DomainRow) GetDisks() []*DomainDisk {
+	if x != nil {
+		return x.Disks
+	}
+	return nil
+}
+
+// DomainDisk is one disk and what refuses a second writer below libvirt.
+type DomainDisk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Target        string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Locked        bool                   `protobuf:"varint,4,opt,name=locked,proto3" json:"locked,omitempty"`
+	Why           string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DomainDisk) Reset() {
+	*x = DomainDisk{}
+	mi := &file_manager_api_v1_manager_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DomainDisk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DomainDisk) ProtoMessage() {}
+
+func (x *DomainDisk) ProtoReflect() protoreflect.Message {
+	mi := &file_manager_api_v1_manager_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DomainDisk.ProtoReflect.Descriptor instead.
+func (*DomainDisk) Descriptor() ([]byte, []int) {
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DomainDisk) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *DomainDisk) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *DomainDisk) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *DomainDisk) GetLocked() bool {
+	if x != nil {
+		return x.Locked
+	}
+	return false
+}
+
+func (x *DomainDisk) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // Protection is of one domain between two hosts.
 type Protection struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -943,7 +1028,7 @@ type Protection struct {
 
 func (x *Protection) Reset() {
 	*x = Protection{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[10]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1040,7 @@ func (x *Protection) String() string {
 func (*Protection) ProtoMessage() {}
 
 func (x *Protection) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[10]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1053,7 @@ func (x *Protection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Protection.ProtoReflect.Descriptor instead.
 func (*Protection) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{10}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Protection) GetHost() string {
@@ -1001,7 +1086,7 @@ type ListDomainsRequest struct {
 
 func (x *ListDomainsRequest) Reset() {
 	*x = ListDomainsRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[11]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1098,7 @@ func (x *ListDomainsRequest) String() string {
 func (*ListDomainsRequest) ProtoMessage() {}
 
 func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[11]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1111,7 @@ func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsRequest.ProtoReflect.Descriptor instead.
 func (*ListDomainsRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{11}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListDomainsRequest) GetHost() string {
@@ -1045,7 +1130,7 @@ type ListDomainsResponse struct {
 
 func (x *ListDomainsResponse) Reset() {
 	*x = ListDomainsResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[12]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1142,7 @@ func (x *ListDomainsResponse) String() string {
 func (*ListDomainsResponse) ProtoMessage() {}
 
 func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[12]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1155,7 @@ func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsResponse.ProtoReflect.Descriptor instead.
 func (*ListDomainsResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{12}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListDomainsResponse) GetDomains() []*DomainRow {
@@ -1099,7 +1184,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[13]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1196,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[13]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1209,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{13}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Claim) GetDomain() string {
@@ -1213,7 +1298,7 @@ type ListClaimsRequest struct {
 
 func (x *ListClaimsRequest) Reset() {
 	*x = ListClaimsRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[14]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1310,7 @@ func (x *ListClaimsRequest) String() string {
 func (*ListClaimsRequest) ProtoMessage() {}
 
 func (x *ListClaimsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[14]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1323,7 @@ func (x *ListClaimsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClaimsRequest.ProtoReflect.Descriptor instead.
 func (*ListClaimsRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{14}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListClaimsRequest) GetHost() string {
@@ -1257,7 +1342,7 @@ type ListClaimsResponse struct {
 
 func (x *ListClaimsResponse) Reset() {
 	*x = ListClaimsResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[15]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1354,7 @@ func (x *ListClaimsResponse) String() string {
 func (*ListClaimsResponse) ProtoMessage() {}
 
 func (x *ListClaimsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[15]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1367,7 @@ func (x *ListClaimsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClaimsResponse.ProtoReflect.Descriptor instead.
 func (*ListClaimsResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{15}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListClaimsResponse) GetClaims() []*Claim {
@@ -1301,7 +1386,7 @@ type ListRiskRequest struct {
 
 func (x *ListRiskRequest) Reset() {
 	*x = ListRiskRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[16]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1398,7 @@ func (x *ListRiskRequest) String() string {
 func (*ListRiskRequest) ProtoMessage() {}
 
 func (x *ListRiskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[16]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1411,7 @@ func (x *ListRiskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRiskRequest.ProtoReflect.Descriptor instead.
 func (*ListRiskRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{16}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRiskRequest) GetHost() string {
@@ -1345,7 +1430,7 @@ type ListRiskResponse struct {
 
 func (x *ListRiskResponse) Reset() {
 	*x = ListRiskResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[17]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1442,7 @@ func (x *ListRiskResponse) String() string {
 func (*ListRiskResponse) ProtoMessage() {}
 
 func (x *ListRiskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[17]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1455,7 @@ func (x *ListRiskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRiskResponse.ProtoReflect.Descriptor instead.
 func (*ListRiskResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{17}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRiskResponse) GetComponents() []*ComponentRisk {
@@ -1405,7 +1490,7 @@ type Migration struct {
 
 func (x *Migration) Reset() {
 	*x = Migration{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[18]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1502,7 @@ func (x *Migration) String() string {
 func (*Migration) ProtoMessage() {}
 
 func (x *Migration) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[18]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1515,7 @@ func (x *Migration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Migration.ProtoReflect.Descriptor instead.
 func (*Migration) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{18}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Migration) GetId() string {
@@ -1565,7 +1650,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[19]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1662,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[19]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1675,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{19}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Progress) GetDataTotal() uint64 {
@@ -1641,7 +1726,7 @@ type Downtime struct {
 
 func (x *Downtime) Reset() {
 	*x = Downtime{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[20]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1738,7 @@ func (x *Downtime) String() string {
 func (*Downtime) ProtoMessage() {}
 
 func (x *Downtime) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[20]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1751,7 @@ func (x *Downtime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Downtime.ProtoReflect.Descriptor instead.
 func (*Downtime) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{20}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Downtime) GetTotal() *durationpb.Duration {
@@ -1708,7 +1793,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[21]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1805,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[21]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1818,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{21}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Step) GetAt() *timestamppb.Timestamp {
@@ -1769,7 +1854,7 @@ type ListMigrationsRequest struct {
 
 func (x *ListMigrationsRequest) Reset() {
 	*x = ListMigrationsRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[22]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +1866,7 @@ func (x *ListMigrationsRequest) String() string {
 func (*ListMigrationsRequest) ProtoMessage() {}
 
 func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[22]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +1879,7 @@ func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsRequest.ProtoReflect.Descriptor instead.
 func (*ListMigrationsRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{22}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMigrationsRequest) GetHost() string {
@@ -1834,7 +1919,7 @@ type ListMigrationsResponse struct {
 
 func (x *ListMigrationsResponse) Reset() {
 	*x = ListMigrationsResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[23]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1931,7 @@ func (x *ListMigrationsResponse) String() string {
 func (*ListMigrationsResponse) ProtoMessage() {}
 
 func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[23]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1944,7 @@ func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsResponse.ProtoReflect.Descriptor instead.
 func (*ListMigrationsResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{23}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListMigrationsResponse) GetMigrations() []*Migration {
@@ -1878,7 +1963,7 @@ type GetMigrationRequest struct {
 
 func (x *GetMigrationRequest) Reset() {
 	*x = GetMigrationRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[24]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +1975,7 @@ func (x *GetMigrationRequest) String() string {
 func (*GetMigrationRequest) ProtoMessage() {}
 
 func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[24]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +1988,7 @@ func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationRequest.ProtoReflect.Descriptor instead.
 func (*GetMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{24}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetMigrationRequest) GetId() string {
@@ -1922,7 +2007,7 @@ type GetMigrationResponse struct {
 
 func (x *GetMigrationResponse) Reset() {
 	*x = GetMigrationResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[25]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2019,7 @@ func (x *GetMigrationResponse) String() string {
 func (*GetMigrationResponse) ProtoMessage() {}
 
 func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[25]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2032,7 @@ func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationResponse.ProtoReflect.Descriptor instead.
 func (*GetMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{25}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetMigrationResponse) GetMigration() *Migration {
@@ -1978,7 +2063,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[26]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2075,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[26]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2088,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{26}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Decision) GetId() string {
@@ -2113,7 +2198,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[27]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2210,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[27]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2223,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{27}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Placement) GetDomain() string {
@@ -2200,7 +2285,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[28]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2297,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[28]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2310,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{28}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Rejected) GetHost() string {
@@ -2253,7 +2338,7 @@ type ListDecisionsRequest struct {
 
 func (x *ListDecisionsRequest) Reset() {
 	*x = ListDecisionsRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[29]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2350,7 @@ func (x *ListDecisionsRequest) String() string {
 func (*ListDecisionsRequest) ProtoMessage() {}
 
 func (x *ListDecisionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[29]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2363,7 @@ func (x *ListDecisionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDecisionsRequest.ProtoReflect.Descriptor instead.
 func (*ListDecisionsRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{29}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListDecisionsRequest) GetHost() string {
@@ -2311,7 +2396,7 @@ type ListDecisionsResponse struct {
 
 func (x *ListDecisionsResponse) Reset() {
 	*x = ListDecisionsResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[30]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2408,7 @@ func (x *ListDecisionsResponse) String() string {
 func (*ListDecisionsResponse) ProtoMessage() {}
 
 func (x *ListDecisionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[30]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2421,7 @@ func (x *ListDecisionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDecisionsResponse.ProtoReflect.Descriptor instead.
 func (*ListDecisionsResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{30}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListDecisionsResponse) GetDecisions() []*Decision {
@@ -2360,7 +2445,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[31]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2457,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[31]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2470,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{31}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainRequest) GetSubject() isExplainRequest_Subject {
@@ -2460,7 +2545,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[32]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2557,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[32]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2570,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{32}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainResponse) GetHost() *Host {
@@ -2553,7 +2638,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[33]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2650,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[33]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2663,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{33}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Event) GetId() uint64 {
@@ -2649,7 +2734,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[34]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2746,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[34]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2759,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{34}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchEventsRequest) GetAfter() uint64 {
@@ -2713,7 +2798,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[35]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2810,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[35]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2823,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{35}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{36}
 }
 
 type GetStatusResponse struct {
@@ -2764,7 +2849,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[36]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +2861,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[36]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +2874,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{36}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -2899,7 +2984,7 @@ type PlanEvacuationRequest struct {
 
 func (x *PlanEvacuationRequest) Reset() {
 	*x = PlanEvacuationRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[37]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +2996,7 @@ func (x *PlanEvacuationRequest) String() string {
 func (*PlanEvacuationRequest) ProtoMessage() {}
 
 func (x *PlanEvacuationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[37]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3009,7 @@ func (x *PlanEvacuationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanEvacuationRequest.ProtoReflect.Descriptor instead.
 func (*PlanEvacuationRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{37}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PlanEvacuationRequest) GetHost() string {
@@ -2945,7 +3030,7 @@ type PlanEvacuationResponse struct {
 
 func (x *PlanEvacuationResponse) Reset() {
 	*x = PlanEvacuationResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3042,7 @@ func (x *PlanEvacuationResponse) String() string {
 func (*PlanEvacuationResponse) ProtoMessage() {}
 
 func (x *PlanEvacuationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3055,7 @@ func (x *PlanEvacuationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanEvacuationResponse.ProtoReflect.Descriptor instead.
 func (*PlanEvacuationResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{38}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PlanEvacuationResponse) GetPlacements() []*Placement {
@@ -3004,7 +3089,7 @@ type EvacuateHostRequest struct {
 
 func (x *EvacuateHostRequest) Reset() {
 	*x = EvacuateHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3101,7 @@ func (x *EvacuateHostRequest) String() string {
 func (*EvacuateHostRequest) ProtoMessage() {}
 
 func (x *EvacuateHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3114,7 @@ func (x *EvacuateHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHostRequest.ProtoReflect.Descriptor instead.
 func (*EvacuateHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{39}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *EvacuateHostRequest) GetHost() string {
@@ -3056,7 +3141,7 @@ type EvacuateHostResponse struct {
 
 func (x *EvacuateHostResponse) Reset() {
 	*x = EvacuateHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3068,7 +3153,7 @@ func (x *EvacuateHostResponse) String() string {
 func (*EvacuateHostResponse) ProtoMessage() {}
 
 func (x *EvacuateHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3081,7 +3166,7 @@ func (x *EvacuateHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHostResponse.ProtoReflect.Descriptor instead.
 func (*EvacuateHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{40}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EvacuateHostResponse) GetDecision() string {
@@ -3108,7 +3193,7 @@ type ReturnHostRequest struct {
 
 func (x *ReturnHostRequest) Reset() {
 	*x = ReturnHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3120,7 +3205,7 @@ func (x *ReturnHostRequest) String() string {
 func (*ReturnHostRequest) ProtoMessage() {}
 
 func (x *ReturnHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3133,7 +3218,7 @@ func (x *ReturnHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReturnHostRequest.ProtoReflect.Descriptor instead.
 func (*ReturnHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{41}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReturnHostRequest) GetHost() string {
@@ -3159,7 +3244,7 @@ type ReturnHostResponse struct {
 
 func (x *ReturnHostResponse) Reset() {
 	*x = ReturnHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3171,7 +3256,7 @@ func (x *ReturnHostResponse) String() string {
 func (*ReturnHostResponse) ProtoMessage() {}
 
 func (x *ReturnHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3184,7 +3269,7 @@ func (x *ReturnHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReturnHostResponse.ProtoReflect.Descriptor instead.
 func (*ReturnHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{42}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReturnHostResponse) GetHost() *Host {
@@ -3204,7 +3289,7 @@ type AbortMigrationRequest struct {
 
 func (x *AbortMigrationRequest) Reset() {
 	*x = AbortMigrationRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3301,7 @@ func (x *AbortMigrationRequest) String() string {
 func (*AbortMigrationRequest) ProtoMessage() {}
 
 func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3314,7 @@ func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMigrationRequest.ProtoReflect.Descriptor instead.
 func (*AbortMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{43}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AbortMigrationRequest) GetId() string {
@@ -3255,7 +3340,7 @@ type AbortMigrationResponse struct {
 
 func (x *AbortMigrationResponse) Reset() {
 	*x = AbortMigrationResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +3352,7 @@ func (x *AbortMigrationResponse) String() string {
 func (*AbortMigrationResponse) ProtoMessage() {}
 
 func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3365,7 @@ func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMigrationResponse.ProtoReflect.Descriptor instead.
 func (*AbortMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{44}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AbortMigrationResponse) GetMigration() *Migration {
@@ -3301,7 +3386,7 @@ type ResolveDecisionRequest struct {
 
 func (x *ResolveDecisionRequest) Reset() {
 	*x = ResolveDecisionRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3313,7 +3398,7 @@ func (x *ResolveDecisionRequest) String() string {
 func (*ResolveDecisionRequest) ProtoMessage() {}
 
 func (x *ResolveDecisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3326,7 +3411,7 @@ func (x *ResolveDecisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveDecisionRequest.ProtoReflect.Descriptor instead.
 func (*ResolveDecisionRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{45}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ResolveDecisionRequest) GetId() string {
@@ -3359,7 +3444,7 @@ type ResolveDecisionResponse struct {
 
 func (x *ResolveDecisionResponse) Reset() {
 	*x = ResolveDecisionResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3456,7 @@ func (x *ResolveDecisionResponse) String() string {
 func (*ResolveDecisionResponse) ProtoMessage() {}
 
 func (x *ResolveDecisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3469,7 @@ func (x *ResolveDecisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveDecisionResponse.ProtoReflect.Descriptor instead.
 func (*ResolveDecisionResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{46}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ResolveDecisionResponse) GetDecision() *Decision {
@@ -3404,7 +3489,7 @@ type SetAutomationRequest struct {
 
 func (x *SetAutomationRequest) Reset() {
 	*x = SetAutomationRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +3501,7 @@ func (x *SetAutomationRequest) String() string {
 func (*SetAutomationRequest) ProtoMessage() {}
 
 func (x *SetAutomationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +3514,7 @@ func (x *SetAutomationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutomationRequest.ProtoReflect.Descriptor instead.
 func (*SetAutomationRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{47}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SetAutomationRequest) GetOn() bool {
@@ -3455,7 +3540,7 @@ type SetAutomationResponse struct {
 
 func (x *SetAutomationResponse) Reset() {
 	*x = SetAutomationResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3467,7 +3552,7 @@ func (x *SetAutomationResponse) String() string {
 func (*SetAutomationResponse) ProtoMessage() {}
 
 func (x *SetAutomationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3480,7 +3565,7 @@ func (x *SetAutomationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutomationResponse.ProtoReflect.Descriptor instead.
 func (*SetAutomationResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{48}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SetAutomationResponse) GetOn() bool {
@@ -3500,7 +3585,7 @@ type ImportReadingsRequest struct {
 
 func (x *ImportReadingsRequest) Reset() {
 	*x = ImportReadingsRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +3597,7 @@ func (x *ImportReadingsRequest) String() string {
 func (*ImportReadingsRequest) ProtoMessage() {}
 
 func (x *ImportReadingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +3610,7 @@ func (x *ImportReadingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportReadingsRequest.ProtoReflect.Descriptor instead.
 func (*ImportReadingsRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{49}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ImportReadingsRequest) GetHost() string {
@@ -3557,7 +3642,7 @@ type ImportedReading struct {
 
 func (x *ImportedReading) Reset() {
 	*x = ImportedReading{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3569,7 +3654,7 @@ func (x *ImportedReading) String() string {
 func (*ImportedReading) ProtoMessage() {}
 
 func (x *ImportedReading) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3582,7 +3667,7 @@ func (x *ImportedReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedReading.ProtoReflect.Descriptor instead.
 func (*ImportedReading) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{50}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ImportedReading) GetComponent() string {
@@ -3643,7 +3728,7 @@ type ImportReadingsResponse struct {
 
 func (x *ImportReadingsResponse) Reset() {
 	*x = ImportReadingsResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3740,7 @@ func (x *ImportReadingsResponse) String() string {
 func (*ImportReadingsResponse) ProtoMessage() {}
 
 func (x *ImportReadingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3753,7 @@ func (x *ImportReadingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportReadingsResponse.ProtoReflect.Descriptor instead.
 func (*ImportReadingsResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{51}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ImportReadingsResponse) GetKept() uint64 {
@@ -3689,7 +3774,7 @@ type VirshRequest struct {
 
 func (x *VirshRequest) Reset() {
 	*x = VirshRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3701,7 +3786,7 @@ func (x *VirshRequest) String() string {
 func (*VirshRequest) ProtoMessage() {}
 
 func (x *VirshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3714,7 +3799,7 @@ func (x *VirshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshRequest.ProtoReflect.Descriptor instead.
 func (*VirshRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{52}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *VirshRequest) GetHost() string {
@@ -3747,7 +3832,7 @@ type VirshResponse struct {
 
 func (x *VirshResponse) Reset() {
 	*x = VirshResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3759,7 +3844,7 @@ func (x *VirshResponse) String() string {
 func (*VirshResponse) ProtoMessage() {}
 
 func (x *VirshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3772,7 +3857,7 @@ func (x *VirshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshResponse.ProtoReflect.Descriptor instead.
 func (*VirshResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{53}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VirshResponse) GetOutputs() []*VirshOutput {
@@ -3795,7 +3880,7 @@ type VirshOutput struct {
 
 func (x *VirshOutput) Reset() {
 	*x = VirshOutput{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3807,7 +3892,7 @@ func (x *VirshOutput) String() string {
 func (*VirshOutput) ProtoMessage() {}
 
 func (x *VirshOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3820,7 +3905,7 @@ func (x *VirshOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshOutput.ProtoReflect.Descriptor instead.
 func (*VirshOutput) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{54}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *VirshOutput) GetHost() string {
@@ -3869,7 +3954,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3881,7 +3966,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3894,7 +3979,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{55}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CreateTokenRequest) GetHost() string {
@@ -3928,7 +4013,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3940,7 +4025,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3953,7 +4038,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{56}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -3980,7 +4065,7 @@ type RemoveHostRequest struct {
 
 func (x *RemoveHostRequest) Reset() {
 	*x = RemoveHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3992,7 +4077,7 @@ func (x *RemoveHostRequest) String() string {
 func (*RemoveHostRequest) ProtoMessage() {}
 
 func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4005,7 +4090,7 @@ func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostRequest.ProtoReflect.Descriptor instead.
 func (*RemoveHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{57}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RemoveHostRequest) GetHost() string {
@@ -4030,7 +4115,7 @@ type RemoveHostResponse struct {
 
 func (x *RemoveHostResponse) Reset() {
 	*x = RemoveHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +4127,7 @@ func (x *RemoveHostResponse) String() string {
 func (*RemoveHostResponse) ProtoMessage() {}
 
 func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4055,7 +4140,7 @@ func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostResponse.ProtoReflect.Descriptor instead.
 func (*RemoveHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{58}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{59}
 }
 
 type GrantClaimRequest struct {
@@ -4070,7 +4155,7 @@ type GrantClaimRequest struct {
 
 func (x *GrantClaimRequest) Reset() {
 	*x = GrantClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4082,7 +4167,7 @@ func (x *GrantClaimRequest) String() string {
 func (*GrantClaimRequest) ProtoMessage() {}
 
 func (x *GrantClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4095,7 +4180,7 @@ func (x *GrantClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantClaimRequest.ProtoReflect.Descriptor instead.
 func (*GrantClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{59}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GrantClaimRequest) GetDomain() string {
@@ -4135,7 +4220,7 @@ type GrantClaimResponse struct {
 
 func (x *GrantClaimResponse) Reset() {
 	*x = GrantClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4147,7 +4232,7 @@ func (x *GrantClaimResponse) String() string {
 func (*GrantClaimResponse) ProtoMessage() {}
 
 func (x *GrantClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4160,7 +4245,7 @@ func (x *GrantClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantClaimResponse.ProtoReflect.Descriptor instead.
 func (*GrantClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{60}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *GrantClaimResponse) GetClaim() *Claim {
@@ -4181,7 +4266,7 @@ type ReleaseClaimRequest struct {
 
 func (x *ReleaseClaimRequest) Reset() {
 	*x = ReleaseClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4193,7 +4278,7 @@ func (x *ReleaseClaimRequest) String() string {
 func (*ReleaseClaimRequest) ProtoMessage() {}
 
 func (x *ReleaseClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4206,7 +4291,7 @@ func (x *ReleaseClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseClaimRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{61}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ReleaseClaimRequest) GetDomain() string {
@@ -4240,7 +4325,7 @@ type ReleaseClaimResponse struct {
 
 func (x *ReleaseClaimResponse) Reset() {
 	*x = ReleaseClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +4337,7 @@ func (x *ReleaseClaimResponse) String() string {
 func (*ReleaseClaimResponse) ProtoMessage() {}
 
 func (x *ReleaseClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +4350,7 @@ func (x *ReleaseClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseClaimResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{62}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ReleaseClaimResponse) GetClaim() *Claim {
@@ -4287,7 +4372,7 @@ type MoveClaimRequest struct {
 
 func (x *MoveClaimRequest) Reset() {
 	*x = MoveClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4299,7 +4384,7 @@ func (x *MoveClaimRequest) String() string {
 func (*MoveClaimRequest) ProtoMessage() {}
 
 func (x *MoveClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4312,7 +4397,7 @@ func (x *MoveClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveClaimRequest.ProtoReflect.Descriptor instead.
 func (*MoveClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{63}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *MoveClaimRequest) GetDomain() string {
@@ -4352,7 +4437,7 @@ type MoveClaimResponse struct {
 
 func (x *MoveClaimResponse) Reset() {
 	*x = MoveClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4364,7 +4449,7 @@ func (x *MoveClaimResponse) String() string {
 func (*MoveClaimResponse) ProtoMessage() {}
 
 func (x *MoveClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4377,7 +4462,7 @@ func (x *MoveClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveClaimResponse.ProtoReflect.Descriptor instead.
 func (*MoveClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{64}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *MoveClaimResponse) GetMigration() *Migration {
@@ -4405,7 +4490,7 @@ type ResolveClaimRequest struct {
 
 func (x *ResolveClaimRequest) Reset() {
 	*x = ResolveClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4417,7 +4502,7 @@ func (x *ResolveClaimRequest) String() string {
 func (*ResolveClaimRequest) ProtoMessage() {}
 
 func (x *ResolveClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4430,7 +4515,7 @@ func (x *ResolveClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveClaimRequest.ProtoReflect.Descriptor instead.
 func (*ResolveClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{65}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ResolveClaimRequest) GetDomain() string {
@@ -4535,7 +4620,7 @@ type ResolveClaimResponse struct {
 
 func (x *ResolveClaimResponse) Reset() {
 	*x = ResolveClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4547,7 +4632,7 @@ func (x *ResolveClaimResponse) String() string {
 func (*ResolveClaimResponse) ProtoMessage() {}
 
 func (x *ResolveClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4560,7 +4645,7 @@ func (x *ResolveClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveClaimResponse.ProtoReflect.Descriptor instead.
 func (*ResolveClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{66}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ResolveClaimResponse) GetClaim() *Claim {
@@ -4587,7 +4672,7 @@ type DeclareHostDeadRequest struct {
 
 func (x *DeclareHostDeadRequest) Reset() {
 	*x = DeclareHostDeadRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4599,7 +4684,7 @@ func (x *DeclareHostDeadRequest) String() string {
 func (*DeclareHostDeadRequest) ProtoMessage() {}
 
 func (x *DeclareHostDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4612,7 +4697,7 @@ func (x *DeclareHostDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareHostDeadRequest.ProtoReflect.Descriptor instead.
 func (*DeclareHostDeadRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{67}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DeclareHostDeadRequest) GetHost() string {
@@ -4639,7 +4724,7 @@ type DeclareHostDeadResponse struct {
 
 func (x *DeclareHostDeadResponse) Reset() {
 	*x = DeclareHostDeadResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4651,7 +4736,7 @@ func (x *DeclareHostDeadResponse) String() string {
 func (*DeclareHostDeadResponse) ProtoMessage() {}
 
 func (x *DeclareHostDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4664,7 +4749,7 @@ func (x *DeclareHostDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareHostDeadResponse.ProtoReflect.Descriptor instead.
 func (*DeclareHostDeadResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{68}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DeclareHostDeadResponse) GetHost() *Host {
@@ -4691,7 +4776,7 @@ type ExcuseHostRequest struct {
 
 func (x *ExcuseHostRequest) Reset() {
 	*x = ExcuseHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4703,7 +4788,7 @@ func (x *ExcuseHostRequest) String() string {
 func (*ExcuseHostRequest) ProtoMessage() {}
 
 func (x *ExcuseHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4716,7 +4801,7 @@ func (x *ExcuseHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcuseHostRequest.ProtoReflect.Descriptor instead.
 func (*ExcuseHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{69}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ExcuseHostRequest) GetHost() string {
@@ -4742,7 +4827,7 @@ type ExcuseHostResponse struct {
 
 func (x *ExcuseHostResponse) Reset() {
 	*x = ExcuseHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4754,7 +4839,7 @@ func (x *ExcuseHostResponse) String() string {
 func (*ExcuseHostResponse) ProtoMessage() {}
 
 func (x *ExcuseHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4767,7 +4852,7 @@ func (x *ExcuseHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcuseHostResponse.ProtoReflect.Descriptor instead.
 func (*ExcuseHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{70}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ExcuseHostResponse) GetWaiting() []string {
@@ -4789,7 +4874,7 @@ type SetHostRequest struct {
 
 func (x *SetHostRequest) Reset() {
 	*x = SetHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4801,7 +4886,7 @@ func (x *SetHostRequest) String() string {
 func (*SetHostRequest) ProtoMessage() {}
 
 func (x *SetHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4814,7 +4899,7 @@ func (x *SetHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostRequest.ProtoReflect.Descriptor instead.
 func (*SetHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{71}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SetHostRequest) GetHost() string {
@@ -4854,7 +4939,7 @@ type SetHostResponse struct {
 
 func (x *SetHostResponse) Reset() {
 	*x = SetHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4866,7 +4951,7 @@ func (x *SetHostResponse) String() string {
 func (*SetHostResponse) ProtoMessage() {}
 
 func (x *SetHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4879,7 +4964,7 @@ func (x *SetHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostResponse.ProtoReflect.Descriptor instead.
 func (*SetHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{72}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SetHostResponse) GetHost() *Host {
@@ -4898,7 +4983,7 @@ type ListLeftoversRequest struct {
 
 func (x *ListLeftoversRequest) Reset() {
 	*x = ListLeftoversRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4910,7 +4995,7 @@ func (x *ListLeftoversRequest) String() string {
 func (*ListLeftoversRequest) ProtoMessage() {}
 
 func (x *ListLeftoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4923,7 +5008,7 @@ func (x *ListLeftoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeftoversRequest.ProtoReflect.Descriptor instead.
 func (*ListLeftoversRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{73}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListLeftoversRequest) GetHost() string {
@@ -4942,7 +5027,7 @@ type ListLeftoversResponse struct {
 
 func (x *ListLeftoversResponse) Reset() {
 	*x = ListLeftoversResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4954,7 +5039,7 @@ func (x *ListLeftoversResponse) String() string {
 func (*ListLeftoversResponse) ProtoMessage() {}
 
 func (x *ListLeftoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4967,7 +5052,7 @@ func (x *ListLeftoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeftoversResponse.ProtoReflect.Descriptor instead.
 func (*ListLeftoversResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{74}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListLeftoversResponse) GetLeftovers() []*Leftover {
@@ -4991,7 +5076,7 @@ type Leftover struct {
 
 func (x *Leftover) Reset() {
 	*x = Leftover{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5003,7 +5088,7 @@ func (x *Leftover) String() string {
 func (*Leftover) ProtoMessage() {}
 
 func (x *Leftover) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5016,7 +5101,7 @@ func (x *Leftover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leftover.ProtoReflect.Descriptor instead.
 func (*Leftover) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{75}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Leftover) GetHost() string {
@@ -5072,7 +5157,7 @@ type RevokeOperatorRequest struct {
 
 func (x *RevokeOperatorRequest) Reset() {
 	*x = RevokeOperatorRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5084,7 +5169,7 @@ func (x *RevokeOperatorRequest) String() string {
 func (*RevokeOperatorRequest) ProtoMessage() {}
 
 func (x *RevokeOperatorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5097,7 +5182,7 @@ func (x *RevokeOperatorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeOperatorRequest.ProtoReflect.Descriptor instead.
 func (*RevokeOperatorRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{76}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RevokeOperatorRequest) GetName() string {
@@ -5129,7 +5214,7 @@ type RevokeOperatorResponse struct {
 
 func (x *RevokeOperatorResponse) Reset() {
 	*x = RevokeOperatorResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5141,7 +5226,7 @@ func (x *RevokeOperatorResponse) String() string {
 func (*RevokeOperatorResponse) ProtoMessage() {}
 
 func (x *RevokeOperatorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5154,7 +5239,7 @@ func (x *RevokeOperatorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeOperatorResponse.ProtoReflect.Descriptor instead.
 func (*RevokeOperatorResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{77}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{78}
 }
 
 // Refusal is the detail of every error that the manager itself gives.
@@ -5168,7 +5253,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5180,7 +5265,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5193,7 +5278,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{78}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Refusal) GetKind() string {
@@ -5285,7 +5370,7 @@ const file_manager_api_v1_manager_proto_rawDesc = "" +
 	"\x0fGetHostResponse\x12*\n" +
 	"\x04host\x18\x01 \x01(\v2\x16.vireo.manager.v1.HostR\x04host\x125\n" +
 	"\adomains\x18\x02 \x03(\v2\x1b.vireo.manager.v1.DomainRowR\adomains\x12/\n" +
-	"\x06events\x18\x03 \x03(\v2\x17.vireo.manager.v1.EventR\x06events\"\xbd\x03\n" +
+	"\x06events\x18\x03 \x03(\v2\x17.vireo.manager.v1.EventR\x06events\"\xf1\x03\n" +
 	"\tDomainRow\x12\x12\n" +
 	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -5306,7 +5391,15 @@ const file_manager_api_v1_manager_proto_rawDesc = "" +
 	"\n" +
 	"protection\x18\r \x03(\v2\x1c.vireo.manager.v1.ProtectionR\n" +
 	"protection\x12!\n" +
-	"\fmanaged_save\x18\x0e \x01(\bR\vmanagedSave\"P\n" +
+	"\fmanaged_save\x18\x0e \x01(\bR\vmanagedSave\x122\n" +
+	"\x05disks\x18\x0f \x03(\v2\x1c.vireo.manager.v1.DomainDiskR\x05disks\"z\n" +
+	"\n" +
+	"DomainDisk\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
+	"\x06locked\x18\x04 \x01(\bR\x06locked\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"P\n" +
 	"\n" +
 	"Protection\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
@@ -5680,7 +5773,7 @@ func file_manager_api_v1_manager_proto_rawDescGZIP() []byte {
 	return file_manager_api_v1_manager_proto_rawDescData
 }
 
-var file_manager_api_v1_manager_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
+var file_manager_api_v1_manager_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_manager_api_v1_manager_proto_goTypes = []any{
 	(*Host)(nil),                    // 0: vireo.manager.v1.Host
 	(*Dependency)(nil),              // 1: vireo.manager.v1.Dependency
@@ -5692,213 +5785,215 @@ var file_manager_api_v1_manager_proto_goTypes = []any{
 	(*GetHostRequest)(nil),          // 7: vireo.manager.v1.GetHostRequest
 	(*GetHostResponse)(nil),         // 8: vireo.manager.v1.GetHostResponse
 	(*DomainRow)(nil),               // 9: vireo.manager.v1.DomainRow
-	(*Protection)(nil),              // 10: vireo.manager.v1.Protection
-	(*ListDomainsRequest)(nil),      // 11: vireo.manager.v1.ListDomainsRequest
-	(*ListDomainsResponse)(nil),     // 12: vireo.manager.v1.ListDomainsResponse
-	(*Claim)(nil),                   // 13: vireo.manager.v1.Claim
-	(*ListClaimsRequest)(nil),       // 14: vireo.manager.v1.ListClaimsRequest
-	(*ListClaimsResponse)(nil),      // 15: vireo.manager.v1.ListClaimsResponse
-	(*ListRiskRequest)(nil),         // 16: vireo.manager.v1.ListRiskRequest
-	(*ListRiskResponse)(nil),        // 17: vireo.manager.v1.ListRiskResponse
-	(*Migration)(nil),               // 18: vireo.manager.v1.Migration
-	(*Progress)(nil),                // 19: vireo.manager.v1.Progress
-	(*Downtime)(nil),                // 20: vireo.manager.v1.Downtime
-	(*Step)(nil),                    // 21: vireo.manager.v1.Step
-	(*ListMigrationsRequest)(nil),   // 22: vireo.manager.v1.ListMigrationsRequest
-	(*ListMigrationsResponse)(nil),  // 23: vireo.manager.v1.ListMigrationsResponse
-	(*GetMigrationRequest)(nil),     // 24: vireo.manager.v1.GetMigrationRequest
-	(*GetMigrationResponse)(nil),    // 25: vireo.manager.v1.GetMigrationResponse
-	(*Decision)(nil),                // 26: vireo.manager.v1.Decision
-	(*Placement)(nil),               // 27: vireo.manager.v1.Placement
-	(*Rejected)(nil),                // 28: vireo.manager.v1.Rejected
-	(*ListDecisionsRequest)(nil),    // 29: vireo.manager.v1.ListDecisionsRequest
-	(*ListDecisionsResponse)(nil),   // 30: vireo.manager.v1.ListDecisionsResponse
-	(*ExplainRequest)(nil),          // 31: vireo.manager.v1.ExplainRequest
-	(*ExplainResponse)(nil),         // 32: vireo.manager.v1.ExplainResponse
-	(*Event)(nil),                   // 33: vireo.manager.v1.Event
-	(*WatchEventsRequest)(nil),      // 34: vireo.manager.v1.WatchEventsRequest
-	(*GetStatusRequest)(nil),        // 35: vireo.manager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 36: vireo.manager.v1.GetStatusResponse
-	(*PlanEvacuationRequest)(nil),   // 37: vireo.manager.v1.PlanEvacuationRequest
-	(*PlanEvacuationResponse)(nil),  // 38: vireo.manager.v1.PlanEvacuationResponse
-	(*EvacuateHostRequest)(nil),     // 39: vireo.manager.v1.EvacuateHostRequest
-	(*EvacuateHostResponse)(nil),    // 40: vireo.manager.v1.EvacuateHostResponse
-	(*ReturnHostRequest)(nil),       // 41: vireo.manager.v1.ReturnHostRequest
-	(*ReturnHostResponse)(nil),      // 42: vireo.manager.v1.ReturnHostResponse
-	(*AbortMigrationRequest)(nil),   // 43: vireo.manager.v1.AbortMigrationRequest
-	(*AbortMigrationResponse)(nil),  // 44: vireo.manager.v1.AbortMigrationResponse
-	(*ResolveDecisionRequest)(nil),  // 45: vireo.manager.v1.ResolveDecisionRequest
-	(*ResolveDecisionResponse)(nil), // 46: vireo.manager.v1.ResolveDecisionResponse
-	(*SetAutomationRequest)(nil),    // 47: vireo.manager.v1.SetAutomationRequest
-	(*SetAutomationResponse)(nil),   // 48: vireo.manager.v1.SetAutomationResponse
-	(*ImportReadingsRequest)(nil),   // 49: vireo.manager.v1.ImportReadingsRequest
-	(*ImportedReading)(nil),         // 50: vireo.manager.v1.ImportedReading
-	(*ImportReadingsResponse)(nil),  // 51: vireo.manager.v1.ImportReadingsResponse
-	(*VirshRequest)(nil),            // 52: vireo.manager.v1.VirshRequest
-	(*VirshResponse)(nil),           // 53: vireo.manager.v1.VirshResponse
-	(*VirshOutput)(nil),             // 54: vireo.manager.v1.VirshOutput
-	(*CreateTokenRequest)(nil),      // 55: vireo.manager.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),     // 56: vireo.manager.v1.CreateTokenResponse
-	(*RemoveHostRequest)(nil),       // 57: vireo.manager.v1.RemoveHostRequest
-	(*RemoveHostResponse)(nil),      // 58: vireo.manager.v1.RemoveHostResponse
-	(*GrantClaimRequest)(nil),       // 59: vireo.manager.v1.GrantClaimRequest
-	(*GrantClaimResponse)(nil),      // 60: vireo.manager.v1.GrantClaimResponse
-	(*ReleaseClaimRequest)(nil),     // 61: vireo.manager.v1.ReleaseClaimRequest
-	(*ReleaseClaimResponse)(nil),    // 62: vireo.manager.v1.ReleaseClaimResponse
-	(*MoveClaimRequest)(nil),        // 63: vireo.manager.v1.MoveClaimRequest
-	(*MoveClaimResponse)(nil),       // 64: vireo.manager.v1.MoveClaimResponse
-	(*ResolveClaimRequest)(nil),     // 65: vireo.manager.v1.ResolveClaimRequest
-	(*ResolveClaimResponse)(nil),    // 66: vireo.manager.v1.ResolveClaimResponse
-	(*DeclareHostDeadRequest)(nil),  // 67: vireo.manager.v1.DeclareHostDeadRequest
-	(*DeclareHostDeadResponse)(nil), // 68: vireo.manager.v1.DeclareHostDeadResponse
-	(*ExcuseHostRequest)(nil),       // 69: vireo.manager.v1.ExcuseHostRequest
-	(*ExcuseHostResponse)(nil),      // 70: vireo.manager.v1.ExcuseHostResponse
-	(*SetHostRequest)(nil),          // 71: vireo.manager.v1.SetHostRequest
-	(*SetHostResponse)(nil),         // 72: vireo.manager.v1.SetHostResponse
-	(*ListLeftoversRequest)(nil),    // 73: vireo.manager.v1.ListLeftoversRequest
-	(*ListLeftoversResponse)(nil),   // 74: vireo.manager.v1.ListLeftoversResponse
-	(*Leftover)(nil),                // 75: vireo.manager.v1.Leftover
-	(*RevokeOperatorRequest)(nil),   // 76: vireo.manager.v1.RevokeOperatorRequest
-	(*RevokeOperatorResponse)(nil),  // 77: vireo.manager.v1.RevokeOperatorResponse
-	(*Refusal)(nil),                 // 78: vireo.manager.v1.Refusal
-	(*timestamppb.Timestamp)(nil),   // 79: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 80: google.protobuf.Duration
+	(*DomainDisk)(nil),              // 10: vireo.manager.v1.DomainDisk
+	(*Protection)(nil),              // 11: vireo.manager.v1.Protection
+	(*ListDomainsRequest)(nil),      // 12: vireo.manager.v1.ListDomainsRequest
+	(*ListDomainsResponse)(nil),     // 13: vireo.manager.v1.ListDomainsResponse
+	(*Claim)(nil),                   // 14: vireo.manager.v1.Claim
+	(*ListClaimsRequest)(nil),       // 15: vireo.manager.v1.ListClaimsRequest
+	(*ListClaimsResponse)(nil),      // 16: vireo.manager.v1.ListClaimsResponse
+	(*ListRiskRequest)(nil),         // 17: vireo.manager.v1.ListRiskRequest
+	(*ListRiskResponse)(nil),        // 18: vireo.manager.v1.ListRiskResponse
+	(*Migration)(nil),               // 19: vireo.manager.v1.Migration
+	(*Progress)(nil),                // 20: vireo.manager.v1.Progress
+	(*Downtime)(nil),                // 21: vireo.manager.v1.Downtime
+	(*Step)(nil),                    // 22: vireo.manager.v1.Step
+	(*ListMigrationsRequest)(nil),   // 23: vireo.manager.v1.ListMigrationsRequest
+	(*ListMigrationsResponse)(nil),  // 24: vireo.manager.v1.ListMigrationsResponse
+	(*GetMigrationRequest)(nil),     // 25: vireo.manager.v1.GetMigrationRequest
+	(*GetMigrationResponse)(nil),    // 26: vireo.manager.v1.GetMigrationResponse
+	(*Decision)(nil),                // 27: vireo.manager.v1.Decision
+	(*Placement)(nil),               // 28: vireo.manager.v1.Placement
+	(*Rejected)(nil),                // 29: vireo.manager.v1.Rejected
+	(*ListDecisionsRequest)(nil),    // 30: vireo.manager.v1.ListDecisionsRequest
+	(*ListDecisionsResponse)(nil),   // 31: vireo.manager.v1.ListDecisionsResponse
+	(*ExplainRequest)(nil),          // 32: vireo.manager.v1.ExplainRequest
+	(*ExplainResponse)(nil),         // 33: vireo.manager.v1.ExplainResponse
+	(*Event)(nil),                   // 34: vireo.manager.v1.Event
+	(*WatchEventsRequest)(nil),      // 35: vireo.manager.v1.WatchEventsRequest
+	(*GetStatusRequest)(nil),        // 36: vireo.manager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 37: vireo.manager.v1.GetStatusResponse
+	(*PlanEvacuationRequest)(nil),   // 38: vireo.manager.v1.PlanEvacuationRequest
+	(*PlanEvacuationResponse)(nil),  // 39: vireo.manager.v1.PlanEvacuationResponse
+	(*EvacuateHostRequest)(nil),     // 40: vireo.manager.v1.EvacuateHostRequest
+	(*EvacuateHostResponse)(nil),    // 41: vireo.manager.v1.EvacuateHostResponse
+	(*ReturnHostRequest)(nil),       // 42: vireo.manager.v1.ReturnHostRequest
+	(*ReturnHostResponse)(nil),      // 43: vireo.manager.v1.ReturnHostResponse
+	(*AbortMigrationRequest)(nil),   // 44: vireo.manager.v1.AbortMigrationRequest
+	(*AbortMigrationResponse)(nil),  // 45: vireo.manager.v1.AbortMigrationResponse
+	(*ResolveDecisionRequest)(nil),  // 46: vireo.manager.v1.ResolveDecisionRequest
+	(*ResolveDecisionResponse)(nil), // 47: vireo.manager.v1.ResolveDecisionResponse
+	(*SetAutomationRequest)(nil),    // 48: vireo.manager.v1.SetAutomationRequest
+	(*SetAutomationResponse)(nil),   // 49: vireo.manager.v1.SetAutomationResponse
+	(*ImportReadingsRequest)(nil),   // 50: vireo.manager.v1.ImportReadingsRequest
+	(*ImportedReading)(nil),         // 51: vireo.manager.v1.ImportedReading
+	(*ImportReadingsResponse)(nil),  // 52: vireo.manager.v1.ImportReadingsResponse
+	(*VirshRequest)(nil),            // 53: vireo.manager.v1.VirshRequest
+	(*VirshResponse)(nil),           // 54: vireo.manager.v1.VirshResponse
+	(*VirshOutput)(nil),             // 55: vireo.manager.v1.VirshOutput
+	(*CreateTokenRequest)(nil),      // 56: vireo.manager.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),     // 57: vireo.manager.v1.CreateTokenResponse
+	(*RemoveHostRequest)(nil),       // 58: vireo.manager.v1.RemoveHostRequest
+	(*RemoveHostResponse)(nil),      // 59: vireo.manager.v1.RemoveHostResponse
+	(*GrantClaimRequest)(nil),       // 60: vireo.manager.v1.GrantClaimRequest
+	(*GrantClaimResponse)(nil),      // 61: vireo.manager.v1.GrantClaimResponse
+	(*ReleaseClaimRequest)(nil),     // 62: vireo.manager.v1.ReleaseClaimRequest
+	(*ReleaseClaimResponse)(nil),    // 63: vireo.manager.v1.ReleaseClaimResponse
+	(*MoveClaimRequest)(nil),        // 64: vireo.manager.v1.MoveClaimRequest
+	(*MoveClaimResponse)(nil),       // 65: vireo.manager.v1.MoveClaimResponse
+	(*ResolveClaimRequest)(nil),     // 66: vireo.manager.v1.ResolveClaimRequest
+	(*ResolveClaimResponse)(nil),    // 67: vireo.manager.v1.ResolveClaimResponse
+	(*DeclareHostDeadRequest)(nil),  // 68: vireo.manager.v1.DeclareHostDeadRequest
+	(*DeclareHostDeadResponse)(nil), // 69: vireo.manager.v1.DeclareHostDeadResponse
+	(*ExcuseHostRequest)(nil),       // 70: vireo.manager.v1.ExcuseHostRequest
+	(*ExcuseHostResponse)(nil),      // 71: vireo.manager.v1.ExcuseHostResponse
+	(*SetHostRequest)(nil),          // 72: vireo.manager.v1.SetHostRequest
+	(*SetHostResponse)(nil),         // 73: vireo.manager.v1.SetHostResponse
+	(*ListLeftoversRequest)(nil),    // 74: vireo.manager.v1.ListLeftoversRequest
+	(*ListLeftoversResponse)(nil),   // 75: vireo.manager.v1.ListLeftoversResponse
+	(*Leftover)(nil),                // 76: vireo.manager.v1.Leftover
+	(*RevokeOperatorRequest)(nil),   // 77: vireo.manager.v1.RevokeOperatorRequest
+	(*RevokeOperatorResponse)(nil),  // 78: vireo.manager.v1.RevokeOperatorResponse
+	(*Refusal)(nil),                 // 79: vireo.manager.v1.Refusal
+	(*timestamppb.Timestamp)(nil),   // 80: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 81: google.protobuf.Duration
 }
 var file_manager_api_v1_manager_proto_depIdxs = []int32{
-	79, // 0: vireo.manager.v1.Host.state_since:type_name -> google.protobuf.Timestamp
-	79, // 1: vireo.manager.v1.Host.last_report:type_name -> google.protobuf.Timestamp
-	2,  // 2: vireo.manager.v1.Host.risk:type_name -> vireo.manager.v1.Score
-	1,  // 3: vireo.manager.v1.Host.dependencies:type_name -> vireo.manager.v1.Dependency
-	4,  // 4: vireo.manager.v1.Host.components:type_name -> vireo.manager.v1.ComponentRisk
-	79, // 5: vireo.manager.v1.Host.dead:type_name -> google.protobuf.Timestamp
-	79, // 6: vireo.manager.v1.Score.at:type_name -> google.protobuf.Timestamp
-	79, // 7: vireo.manager.v1.Reason.since:type_name -> google.protobuf.Timestamp
-	2,  // 8: vireo.manager.v1.ComponentRisk.score:type_name -> vireo.manager.v1.Score
-	3,  // 9: vireo.manager.v1.ComponentRisk.reasons:type_name -> vireo.manager.v1.Reason
-	0,  // 10: vireo.manager.v1.ListHostsResponse.hosts:type_name -> vireo.manager.v1.Host
-	0,  // 11: vireo.manager.v1.GetHostResponse.host:type_name -> vireo.manager.v1.Host
-	9,  // 12: vireo.manager.v1.GetHostResponse.domains:type_name -> vireo.manager.v1.DomainRow
-	33, // 13: vireo.manager.v1.GetHostResponse.events:type_name -> vireo.manager.v1.Event
-	13, // 14: vireo.manager.v1.DomainRow.claim:type_name -> vireo.manager.v1.Claim
-	10, // 15: vireo.manager.v1.DomainRow.protection:type_name -> vireo.manager.v1.Protection
-	9,  // 16: vireo.manager.v1.ListDomainsResponse.domains:type_name -> vireo.manager.v1.DomainRow
-	79, // 17: vireo.manager.v1.Claim.seen:type_name -> google.protobuf.Timestamp
-	79, // 18: vireo.manager.v1.Claim.since:type_name -> google.protobuf.Timestamp
-	13, // 19: vireo.manager.v1.ListClaimsResponse.claims:type_name -> vireo.manager.v1.Claim
-	4,  // 20: vireo.manager.v1.ListRiskResponse.components:type_name -> vireo.manager.v1.ComponentRisk
-	79, // 21: vireo.manager.v1.Migration.started:type_name -> google.protobuf.Timestamp
-	79, // 22: vireo.manager.v1.Migration.ended:type_name -> google.protobuf.Timestamp
-	19, // 23: vireo.manager.v1.Migration.progress:type_name -> vireo.manager.v1.Progress
-	20, // 24: vireo.manager.v1.Migration.downtime:type_name -> vireo.manager.v1.Downtime
-	21, // 25: vireo.manager.v1.Migration.steps:type_name -> vireo.manager.v1.Step
-	80, // 26: vireo.manager.v1.Downtime.total:type_name -> google.protobuf.Duration
-	80, // 27: vireo.manager.v1.Downtime.switch:type_name -> google.protobuf.Duration
-	80, // 28: vireo.manager.v1.Downtime.source_exit:type_name -> google.protobuf.Duration
-	80, // 29: vireo.manager.v1.Downtime.handover:type_name -> google.protobuf.Duration
-	79, // 30: vireo.manager.v1.Step.at:type_name -> google.protobuf.Timestamp
-	18, // 31: vireo.manager.v1.ListMigrationsResponse.migrations:type_name -> vireo.manager.v1.Migration
-	18, // 32: vireo.manager.v1.GetMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
-	79, // 33: vireo.manager.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	2,  // 34: vireo.manager.v1.Decision.risk:type_name -> vireo.manager.v1.Score
-	3,  // 35: vireo.manager.v1.Decision.reasons:type_name -> vireo.manager.v1.Reason
-	27, // 36: vireo.manager.v1.Decision.placements:type_name -> vireo.manager.v1.Placement
-	28, // 37: vireo.manager.v1.Placement.rejected:type_name -> vireo.manager.v1.Rejected
-	80, // 38: vireo.manager.v1.Placement.estimate:type_name -> google.protobuf.Duration
-	26, // 39: vireo.manager.v1.ListDecisionsResponse.decisions:type_name -> vireo.manager.v1.Decision
-	0,  // 40: vireo.manager.v1.ExplainResponse.host:type_name -> vireo.manager.v1.Host
-	9,  // 41: vireo.manager.v1.ExplainResponse.domain:type_name -> vireo.manager.v1.DomainRow
-	26, // 42: vireo.manager.v1.ExplainResponse.decisions:type_name -> vireo.manager.v1.Decision
-	18, // 43: vireo.manager.v1.ExplainResponse.migrations:type_name -> vireo.manager.v1.Migration
-	4,  // 44: vireo.manager.v1.ExplainResponse.components:type_name -> vireo.manager.v1.ComponentRisk
-	33, // 45: vireo.manager.v1.ExplainResponse.events:type_name -> vireo.manager.v1.Event
-	27, // 46: vireo.manager.v1.ExplainResponse.placement:type_name -> vireo.manager.v1.Placement
-	79, // 47: vireo.manager.v1.Event.at:type_name -> google.protobuf.Timestamp
-	79, // 48: vireo.manager.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	27, // 49: vireo.manager.v1.PlanEvacuationResponse.placements:type_name -> vireo.manager.v1.Placement
-	80, // 50: vireo.manager.v1.PlanEvacuationResponse.estimate:type_name -> google.protobuf.Duration
-	27, // 51: vireo.manager.v1.EvacuateHostResponse.placements:type_name -> vireo.manager.v1.Placement
-	0,  // 52: vireo.manager.v1.ReturnHostResponse.host:type_name -> vireo.manager.v1.Host
-	18, // 53: vireo.manager.v1.AbortMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
-	26, // 54: vireo.manager.v1.ResolveDecisionResponse.decision:type_name -> vireo.manager.v1.Decision
-	50, // 55: vireo.manager.v1.ImportReadingsRequest.readings:type_name -> vireo.manager.v1.ImportedReading
-	79, // 56: vireo.manager.v1.ImportedReading.observed_at:type_name -> google.protobuf.Timestamp
-	54, // 57: vireo.manager.v1.VirshResponse.outputs:type_name -> vireo.manager.v1.VirshOutput
-	80, // 58: vireo.manager.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	79, // 59: vireo.manager.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	13, // 60: vireo.manager.v1.GrantClaimResponse.claim:type_name -> vireo.manager.v1.Claim
-	13, // 61: vireo.manager.v1.ReleaseClaimResponse.claim:type_name -> vireo.manager.v1.Claim
-	18, // 62: vireo.manager.v1.MoveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
-	13, // 63: vireo.manager.v1.ResolveClaimResponse.claim:type_name -> vireo.manager.v1.Claim
-	18, // 64: vireo.manager.v1.ResolveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
-	0,  // 65: vireo.manager.v1.DeclareHostDeadResponse.host:type_name -> vireo.manager.v1.Host
-	13, // 66: vireo.manager.v1.DeclareHostDeadResponse.released:type_name -> vireo.manager.v1.Claim
-	0,  // 67: vireo.manager.v1.SetHostResponse.host:type_name -> vireo.manager.v1.Host
-	75, // 68: vireo.manager.v1.ListLeftoversResponse.leftovers:type_name -> vireo.manager.v1.Leftover
-	5,  // 69: vireo.manager.v1.ManagerService.ListHosts:input_type -> vireo.manager.v1.ListHostsRequest
-	7,  // 70: vireo.manager.v1.ManagerService.GetHost:input_type -> vireo.manager.v1.GetHostRequest
-	11, // 71: vireo.manager.v1.ManagerService.ListDomains:input_type -> vireo.manager.v1.ListDomainsRequest
-	14, // 72: vireo.manager.v1.ManagerService.ListClaims:input_type -> vireo.manager.v1.ListClaimsRequest
-	16, // 73: vireo.manager.v1.ManagerService.ListRisk:input_type -> vireo.manager.v1.ListRiskRequest
-	22, // 74: vireo.manager.v1.ManagerService.ListMigrations:input_type -> vireo.manager.v1.ListMigrationsRequest
-	24, // 75: vireo.manager.v1.ManagerService.GetMigration:input_type -> vireo.manager.v1.GetMigrationRequest
-	29, // 76: vireo.manager.v1.ManagerService.ListDecisions:input_type -> vireo.manager.v1.ListDecisionsRequest
-	31, // 77: vireo.manager.v1.ManagerService.Explain:input_type -> vireo.manager.v1.ExplainRequest
-	34, // 78: vireo.manager.v1.ManagerService.WatchEvents:input_type -> vireo.manager.v1.WatchEventsRequest
-	35, // 79: vireo.manager.v1.ManagerService.GetStatus:input_type -> vireo.manager.v1.GetStatusRequest
-	37, // 80: vireo.manager.v1.ManagerService.PlanEvacuation:input_type -> vireo.manager.v1.PlanEvacuationRequest
-	39, // 81: vireo.manager.v1.ManagerService.EvacuateHost:input_type -> vireo.manager.v1.EvacuateHostRequest
-	41, // 82: vireo.manager.v1.ManagerService.ReturnHost:input_type -> vireo.manager.v1.ReturnHostRequest
-	43, // 83: vireo.manager.v1.ManagerService.AbortMigration:input_type -> vireo.manager.v1.AbortMigrationRequest
-	45, // 84: vireo.manager.v1.ManagerService.ResolveDecision:input_type -> vireo.manager.v1.ResolveDecisionRequest
-	47, // 85: vireo.manager.v1.ManagerService.SetAutomation:input_type -> vireo.manager.v1.SetAutomationRequest
-	49, // 86: vireo.manager.v1.ManagerService.ImportReadings:input_type -> vireo.manager.v1.ImportReadingsRequest
-	52, // 87: vireo.manager.v1.ManagerService.Virsh:input_type -> vireo.manager.v1.VirshRequest
-	59, // 88: vireo.manager.v1.ManagerService.GrantClaim:input_type -> vireo.manager.v1.GrantClaimRequest
-	61, // 89: vireo.manager.v1.ManagerService.ReleaseClaim:input_type -> vireo.manager.v1.ReleaseClaimRequest
-	63, // 90: vireo.manager.v1.ManagerService.MoveClaim:input_type -> vireo.manager.v1.MoveClaimRequest
-	65, // 91: vireo.manager.v1.ManagerService.ResolveClaim:input_type -> vireo.manager.v1.ResolveClaimRequest
-	67, // 92: vireo.manager.v1.ManagerService.DeclareHostDead:input_type -> vireo.manager.v1.DeclareHostDeadRequest
-	69, // 93: vireo.manager.v1.ManagerService.ExcuseHost:input_type -> vireo.manager.v1.ExcuseHostRequest
-	71, // 94: vireo.manager.v1.ManagerService.SetHost:input_type -> vireo.manager.v1.SetHostRequest
-	73, // 95: vireo.manager.v1.ManagerService.ListLeftovers:input_type -> vireo.manager.v1.ListLeftoversRequest
-	55, // 96: vireo.manager.v1.ManagerService.CreateToken:input_type -> vireo.manager.v1.CreateTokenRequest
-	57, // 97: vireo.manager.v1.ManagerService.RemoveHost:input_type -> vireo.manager.v1.RemoveHostRequest
-	76, // 98: vireo.manager.v1.ManagerService.RevokeOperator:input_type -> vireo.manager.v1.RevokeOperatorRequest
-	6,  // 99: vireo.manager.v1.ManagerService.ListHosts:output_type -> vireo.manager.v1.ListHostsResponse
-	8,  // 100: vireo.manager.v1.ManagerService.GetHost:output_type -> vireo.manager.v1.GetHostResponse
-	12, // 101: vireo.manager.v1.ManagerService.ListDomains:output_type -> vireo.manager.v1.ListDomainsResponse
-	15, // 102: vireo.manager.v1.ManagerService.ListClaims:output_type -> vireo.manager.v1.ListClaimsResponse
-	17, // 103: vireo.manager.v1.ManagerService.ListRisk:output_type -> vireo.manager.v1.ListRiskResponse
-	23, // 104: vireo.manager.v1.ManagerService.ListMigrations:output_type -> vireo.manager.v1.ListMigrationsResponse
-	25, // 105: vireo.manager.v1.ManagerService.GetMigration:output_type -> vireo.manager.v1.GetMigrationResponse
-	30, // 106: vireo.manager.v1.ManagerService.ListDecisions:output_type -> vireo.manager.v1.ListDecisionsResponse
-	32, // 107: vireo.manager.v1.ManagerService.Explain:output_type -> vireo.manager.v1.ExplainResponse
-	33, // 108: vireo.manager.v1.ManagerService.WatchEvents:output_type -> vireo.manager.v1.Event
-	36, // 109: vireo.manager.v1.ManagerService.GetStatus:output_type -> vireo.manager.v1.GetStatusResponse
-	38, // 110: vireo.manager.v1.ManagerService.PlanEvacuation:output_type -> vireo.manager.v1.PlanEvacuationResponse
-	40, // 111: vireo.manager.v1.ManagerService.EvacuateHost:output_type -> vireo.manager.v1.EvacuateHostResponse
-	42, // 112: vireo.manager.v1.ManagerService.ReturnHost:output_type -> vireo.manager.v1.ReturnHostResponse
-	44, // 113: vireo.manager.v1.ManagerService.AbortMigration:output_type -> vireo.manager.v1.AbortMigrationResponse
-	46, // 114: vireo.manager.v1.ManagerService.ResolveDecision:output_type -> vireo.manager.v1.ResolveDecisionResponse
-	48, // 115: vireo.manager.v1.ManagerService.SetAutomation:output_type -> vireo.manager.v1.SetAutomationResponse
-	51, // 116: vireo.manager.v1.ManagerService.ImportReadings:output_type -> vireo.manager.v1.ImportReadingsResponse
-	53, // 117: vireo.manager.v1.ManagerService.Virsh:output_type -> vireo.manager.v1.VirshResponse
-	60, // 118: vireo.manager.v1.ManagerService.GrantClaim:output_type -> vireo.manager.v1.GrantClaimResponse
-	62, // 119: vireo.manager.v1.ManagerService.ReleaseClaim:output_type -> vireo.manager.v1.ReleaseClaimResponse
-	64, // 120: vireo.manager.v1.ManagerService.MoveClaim:output_type -> vireo.manager.v1.MoveClaimResponse
-	66, // 121: vireo.manager.v1.ManagerService.ResolveClaim:output_type -> vireo.manager.v1.ResolveClaimResponse
-	68, // 122: vireo.manager.v1.ManagerService.DeclareHostDead:output_type -> vireo.manager.v1.DeclareHostDeadResponse
-	70, // 123: vireo.manager.v1.ManagerService.ExcuseHost:output_type -> vireo.manager.v1.ExcuseHostResponse
-	72, // 124: vireo.manager.v1.ManagerService.SetHost:output_type -> vireo.manager.v1.SetHostResponse
-	74, // 125: vireo.manager.v1.ManagerService.ListLeftovers:output_type -> vireo.manager.v1.ListLeftoversResponse
-	56, // 126: vireo.manager.v1.ManagerService.CreateToken:output_type -> vireo.manager.v1.CreateTokenResponse
-	58, // 127: vireo.manager.v1.ManagerService.RemoveHost:output_type -> vireo.manager.v1.RemoveHostResponse
-	77, // 128: vireo.manager.v1.ManagerService.RevokeOperator:output_type -> vireo.manager.v1.RevokeOperatorResponse
-	99, // [99:129] is the sub-list for method output_type
-	69, // [69:99] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	80,  // 0: vireo.manager.v1.Host.state_since:type_name -> google.protobuf.Timestamp
+	80,  // 1: vireo.manager.v1.Host.last_report:type_name -> google.protobuf.Timestamp
+	2,   // 2: vireo.manager.v1.Host.risk:type_name -> vireo.manager.v1.Score
+	1,   // 3: vireo.manager.v1.Host.dependencies:type_name -> vireo.manager.v1.Dependency
+	4,   // 4: vireo.manager.v1.Host.components:type_name -> vireo.manager.v1.ComponentRisk
+	80,  // 5: vireo.manager.v1.Host.dead:type_name -> google.protobuf.Timestamp
+	80,  // 6: vireo.manager.v1.Score.at:type_name -> google.protobuf.Timestamp
+	80,  // 7: vireo.manager.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	2,   // 8: vireo.manager.v1.ComponentRisk.score:type_name -> vireo.manager.v1.Score
+	3,   // 9: vireo.manager.v1.ComponentRisk.reasons:type_name -> vireo.manager.v1.Reason
+	0,   // 10: vireo.manager.v1.ListHostsResponse.hosts:type_name -> vireo.manager.v1.Host
+	0,   // 11: vireo.manager.v1.GetHostResponse.host:type_name -> vireo.manager.v1.Host
+	9,   // 12: vireo.manager.v1.GetHostResponse.domains:type_name -> vireo.manager.v1.DomainRow
+	34,  // 13: vireo.manager.v1.GetHostResponse.events:type_name -> vireo.manager.v1.Event
+	14,  // 14: vireo.manager.v1.DomainRow.claim:type_name -> vireo.manager.v1.Claim
+	11,  // 15: vireo.manager.v1.DomainRow.protection:type_name -> vireo.manager.v1.Protection
+	10,  // 16: vireo.manager.v1.DomainRow.disks:type_name -> vireo.manager.v1.DomainDisk
+	9,   // 17: vireo.manager.v1.ListDomainsResponse.domains:type_name -> vireo.manager.v1.DomainRow
+	80,  // 18: vireo.manager.v1.Claim.seen:type_name -> google.protobuf.Timestamp
+	80,  // 19: vireo.manager.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	14,  // 20: vireo.manager.v1.ListClaimsResponse.claims:type_name -> vireo.manager.v1.Claim
+	4,   // 21: vireo.manager.v1.ListRiskResponse.components:type_name -> vireo.manager.v1.ComponentRisk
+	80,  // 22: vireo.manager.v1.Migration.started:type_name -> google.protobuf.Timestamp
+	80,  // 23: vireo.manager.v1.Migration.ended:type_name -> google.protobuf.Timestamp
+	20,  // 24: vireo.manager.v1.Migration.progress:type_name -> vireo.manager.v1.Progress
+	21,  // 25: vireo.manager.v1.Migration.downtime:type_name -> vireo.manager.v1.Downtime
+	22,  // 26: vireo.manager.v1.Migration.steps:type_name -> vireo.manager.v1.Step
+	81,  // 27: vireo.manager.v1.Downtime.total:type_name -> google.protobuf.Duration
+	81,  // 28: vireo.manager.v1.Downtime.switch:type_name -> google.protobuf.Duration
+	81,  // 29: vireo.manager.v1.Downtime.source_exit:type_name -> google.protobuf.Duration
+	81,  // 30: vireo.manager.v1.Downtime.handover:type_name -> google.protobuf.Duration
+	80,  // 31: vireo.manager.v1.Step.at:type_name -> google.protobuf.Timestamp
+	19,  // 32: vireo.manager.v1.ListMigrationsResponse.migrations:type_name -> vireo.manager.v1.Migration
+	19,  // 33: vireo.manager.v1.GetMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
+	80,  // 34: vireo.manager.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	2,   // 35: vireo.manager.v1.Decision.risk:type_name -> vireo.manager.v1.Score
+	3,   // 36: vireo.manager.v1.Decision.reasons:type_name -> vireo.manager.v1.Reason
+	28,  // 37: vireo.manager.v1.Decision.placements:type_name -> vireo.manager.v1.Placement
+	29,  // 38: vireo.manager.v1.Placement.rejected:type_name -> vireo.manager.v1.Rejected
+	81,  // 39: vireo.manager.v1.Placement.estimate:type_name -> google.protobuf.Duration
+	27,  // 40: vireo.manager.v1.ListDecisionsResponse.decisions:type_name -> vireo.manager.v1.Decision
+	0,   // 41: vireo.manager.v1.ExplainResponse.host:type_name -> vireo.manager.v1.Host
+	9,   // 42: vireo.manager.v1.ExplainResponse.domain:type_name -> vireo.manager.v1.DomainRow
+	27,  // 43: vireo.manager.v1.ExplainResponse.decisions:type_name -> vireo.manager.v1.Decision
+	19,  // 44: vireo.manager.v1.ExplainResponse.migrations:type_name -> vireo.manager.v1.Migration
+	4,   // 45: vireo.manager.v1.ExplainResponse.components:type_name -> vireo.manager.v1.ComponentRisk
+	34,  // 46: vireo.manager.v1.ExplainResponse.events:type_name -> vireo.manager.v1.Event
+	28,  // 47: vireo.manager.v1.ExplainResponse.placement:type_name -> vireo.manager.v1.Placement
+	80,  // 48: vireo.manager.v1.Event.at:type_name -> google.protobuf.Timestamp
+	80,  // 49: vireo.manager.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	28,  // 50: vireo.manager.v1.PlanEvacuationResponse.placements:type_name -> vireo.manager.v1.Placement
+	81,  // 51: vireo.manager.v1.PlanEvacuationResponse.estimate:type_name -> google.protobuf.Duration
+	28,  // 52: vireo.manager.v1.EvacuateHostResponse.placements:type_name -> vireo.manager.v1.Placement
+	0,   // 53: vireo.manager.v1.ReturnHostResponse.host:type_name -> vireo.manager.v1.Host
+	19,  // 54: vireo.manager.v1.AbortMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
+	27,  // 55: vireo.manager.v1.ResolveDecisionResponse.decision:type_name -> vireo.manager.v1.Decision
+	51,  // 56: vireo.manager.v1.ImportReadingsRequest.readings:type_name -> vireo.manager.v1.ImportedReading
+	80,  // 57: vireo.manager.v1.ImportedReading.observed_at:type_name -> google.protobuf.Timestamp
+	55,  // 58: vireo.manager.v1.VirshResponse.outputs:type_name -> vireo.manager.v1.VirshOutput
+	81,  // 59: vireo.manager.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	80,  // 60: vireo.manager.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	14,  // 61: vireo.manager.v1.GrantClaimResponse.claim:type_name -> vireo.manager.v1.Claim
+	14,  // 62: vireo.manager.v1.ReleaseClaimResponse.claim:type_name -> vireo.manager.v1.Claim
+	19,  // 63: vireo.manager.v1.MoveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
+	14,  // 64: vireo.manager.v1.ResolveClaimResponse.claim:type_name -> vireo.manager.v1.Claim
+	19,  // 65: vireo.manager.v1.ResolveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
+	0,   // 66: vireo.manager.v1.DeclareHostDeadResponse.host:type_name -> vireo.manager.v1.Host
+	14,  // 67: vireo.manager.v1.DeclareHostDeadResponse.released:type_name -> vireo.manager.v1.Claim
+	0,   // 68: vireo.manager.v1.SetHostResponse.host:type_name -> vireo.manager.v1.Host
+	76,  // 69: vireo.manager.v1.ListLeftoversResponse.leftovers:type_name -> vireo.manager.v1.Leftover
+	5,   // 70: vireo.manager.v1.ManagerService.ListHosts:input_type -> vireo.manager.v1.ListHostsRequest
+	7,   // 71: vireo.manager.v1.ManagerService.GetHost:input_type -> vireo.manager.v1.GetHostRequest
+	12,  // 72: vireo.manager.v1.ManagerService.ListDomains:input_type -> vireo.manager.v1.ListDomainsRequest
+	15,  // 73: vireo.manager.v1.ManagerService.ListClaims:input_type -> vireo.manager.v1.ListClaimsRequest
+	17,  // 74: vireo.manager.v1.ManagerService.ListRisk:input_type -> vireo.manager.v1.ListRiskRequest
+	23,  // 75: vireo.manager.v1.ManagerService.ListMigrations:input_type -> vireo.manager.v1.ListMigrationsRequest
+	25,  // 76: vireo.manager.v1.ManagerService.GetMigration:input_type -> vireo.manager.v1.GetMigrationRequest
+	30,  // 77: vireo.manager.v1.ManagerService.ListDecisions:input_type -> vireo.manager.v1.ListDecisionsRequest
+	32,  // 78: vireo.manager.v1.ManagerService.Explain:input_type -> vireo.manager.v1.ExplainRequest
+	35,  // 79: vireo.manager.v1.ManagerService.WatchEvents:input_type -> vireo.manager.v1.WatchEventsRequest
+	36,  // 80: vireo.manager.v1.ManagerService.GetStatus:input_type -> vireo.manager.v1.GetStatusRequest
+	38,  // 81: vireo.manager.v1.ManagerService.PlanEvacuation:input_type -> vireo.manager.v1.PlanEvacuationRequest
+	40,  // 82: vireo.manager.v1.ManagerService.EvacuateHost:input_type -> vireo.manager.v1.EvacuateHostRequest
+	42,  // 83: vireo.manager.v1.ManagerService.ReturnHost:input_type -> vireo.manager.v1.ReturnHostRequest
+	44,  // 84: vireo.manager.v1.ManagerService.AbortMigration:input_type -> vireo.manager.v1.AbortMigrationRequest
+	46,  // 85: vireo.manager.v1.ManagerService.ResolveDecision:input_type -> vireo.manager.v1.ResolveDecisionRequest
+	48,  // 86: vireo.manager.v1.ManagerService.SetAutomation:input_type -> vireo.manager.v1.SetAutomationRequest
+	50,  // 87: vireo.manager.v1.ManagerService.ImportReadings:input_type -> vireo.manager.v1.ImportReadingsRequest
+	53,  // 88: vireo.manager.v1.ManagerService.Virsh:input_type -> vireo.manager.v1.VirshRequest
+	60,  // 89: vireo.manager.v1.ManagerService.GrantClaim:input_type -> vireo.manager.v1.GrantClaimRequest
+	62,  // 90: vireo.manager.v1.ManagerService.ReleaseClaim:input_type -> vireo.manager.v1.ReleaseClaimRequest
+	64,  // 91: vireo.manager.v1.ManagerService.MoveClaim:input_type -> vireo.manager.v1.MoveClaimRequest
+	66,  // 92: vireo.manager.v1.ManagerService.ResolveClaim:input_type -> vireo.manager.v1.ResolveClaimRequest
+	68,  // 93: vireo.manager.v1.ManagerService.DeclareHostDead:input_type -> vireo.manager.v1.DeclareHostDeadRequest
+	70,  // 94: vireo.manager.v1.ManagerService.ExcuseHost:input_type -> vireo.manager.v1.ExcuseHostRequest
+	72,  // 95: vireo.manager.v1.ManagerService.SetHost:input_type -> vireo.manager.v1.SetHostRequest
+	74,  // 96: vireo.manager.v1.ManagerService.ListLeftovers:input_type -> vireo.manager.v1.ListLeftoversRequest
+	56,  // 97: vireo.manager.v1.ManagerService.CreateToken:input_type -> vireo.manager.v1.CreateTokenRequest
+	58,  // 98: vireo.manager.v1.ManagerService.RemoveHost:input_type -> vireo.manager.v1.RemoveHostRequest
+	77,  // 99: vireo.manager.v1.ManagerService.RevokeOperator:input_type -> vireo.manager.v1.RevokeOperatorRequest
+	6,   // 100: vireo.manager.v1.ManagerService.ListHosts:output_type -> vireo.manager.v1.ListHostsResponse
+	8,   // 101: vireo.manager.v1.ManagerService.GetHost:output_type -> vireo.manager.v1.GetHostResponse
+	13,  // 102: vireo.manager.v1.ManagerService.ListDomains:output_type -> vireo.manager.v1.ListDomainsResponse
+	16,  // 103: vireo.manager.v1.ManagerService.ListClaims:output_type -> vireo.manager.v1.ListClaimsResponse
+	18,  // 104: vireo.manager.v1.ManagerService.ListRisk:output_type -> vireo.manager.v1.ListRiskResponse
+	24,  // 105: vireo.manager.v1.ManagerService.ListMigrations:output_type -> vireo.manager.v1.ListMigrationsResponse
+	26,  // 106: vireo.manager.v1.ManagerService.GetMigration:output_type -> vireo.manager.v1.GetMigrationResponse
+	31,  // 107: vireo.manager.v1.ManagerService.ListDecisions:output_type -> vireo.manager.v1.ListDecisionsResponse
+	33,  // 108: vireo.manager.v1.ManagerService.Explain:output_type -> vireo.manager.v1.ExplainResponse
+	34,  // 109: vireo.manager.v1.ManagerService.WatchEvents:output_type -> vireo.manager.v1.Event
+	37,  // 110: vireo.manager.v1.ManagerService.GetStatus:output_type -> vireo.manager.v1.GetStatusResponse
+	39,  // 111: vireo.manager.v1.ManagerService.PlanEvacuation:output_type -> vireo.manager.v1.PlanEvacuationResponse
+	41,  // 112: vireo.manager.v1.ManagerService.EvacuateHost:output_type -> vireo.manager.v1.EvacuateHostResponse
+	43,  // 113: vireo.manager.v1.ManagerService.ReturnHost:output_type -> vireo.manager.v1.ReturnHostResponse
+	45,  // 114: vireo.manager.v1.ManagerService.AbortMigration:output_type -> vireo.manager.v1.AbortMigrationResponse
+	47,  // 115: vireo.manager.v1.ManagerService.ResolveDecision:output_type -> vireo.manager.v1.ResolveDecisionResponse
+	49,  // 116: vireo.manager.v1.ManagerService.SetAutomation:output_type -> vireo.manager.v1.SetAutomationResponse
+	52,  // 117: vireo.manager.v1.ManagerService.ImportReadings:output_type -> vireo.manager.v1.ImportReadingsResponse
+	54,  // 118: vireo.manager.v1.ManagerService.Virsh:output_type -> vireo.manager.v1.VirshResponse
+	61,  // 119: vireo.manager.v1.ManagerService.GrantClaim:output_type -> vireo.manager.v1.GrantClaimResponse
+	63,  // 120: vireo.manager.v1.ManagerService.ReleaseClaim:output_type -> vireo.manager.v1.ReleaseClaimResponse
+	65,  // 121: vireo.manager.v1.ManagerService.MoveClaim:output_type -> vireo.manager.v1.MoveClaimResponse
+	67,  // 122: vireo.manager.v1.ManagerService.ResolveClaim:output_type -> vireo.manager.v1.ResolveClaimResponse
+	69,  // 123: vireo.manager.v1.ManagerService.DeclareHostDead:output_type -> vireo.manager.v1.DeclareHostDeadResponse
+	71,  // 124: vireo.manager.v1.ManagerService.ExcuseHost:output_type -> vireo.manager.v1.ExcuseHostResponse
+	73,  // 125: vireo.manager.v1.ManagerService.SetHost:output_type -> vireo.manager.v1.SetHostResponse
+	75,  // 126: vireo.manager.v1.ManagerService.ListLeftovers:output_type -> vireo.manager.v1.ListLeftoversResponse
+	57,  // 127: vireo.manager.v1.ManagerService.CreateToken:output_type -> vireo.manager.v1.CreateTokenResponse
+	59,  // 128: vireo.manager.v1.ManagerService.RemoveHost:output_type -> vireo.manager.v1.RemoveHostResponse
+	78,  // 129: vireo.manager.v1.ManagerService.RevokeOperator:output_type -> vireo.manager.v1.RevokeOperatorResponse
+	100, // [100:130] is the sub-list for method output_type
+	70,  // [70:100] is the sub-list for method input_type
+	70,  // [70:70] is the sub-list for extension type_name
+	70,  // [70:70] is the sub-list for extension extendee
+	0,   // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_manager_api_v1_manager_proto_init() }
@@ -5907,26 +6002,26 @@ func file_manager_api_v1_manager_proto_init() {
 		return
 	}
 	file_manager_api_v1_manager_proto_msgTypes[3].OneofWrappers = []any{}
-	file_manager_api_v1_manager_proto_msgTypes[31].OneofWrappers = []any{
+	file_manager_api_v1_manager_proto_msgTypes[32].OneofWrappers = []any{
 		(*ExplainRequest_Host)(nil),
 		(*ExplainRequest_Domain)(nil),
 		(*ExplainRequest_Migration)(nil),
 	}
-	file_manager_api_v1_manager_proto_msgTypes[50].OneofWrappers = []any{}
-	file_manager_api_v1_manager_proto_msgTypes[65].OneofWrappers = []any{
+	file_manager_api_v1_manager_proto_msgTypes[51].OneofWrappers = []any{}
+	file_manager_api_v1_manager_proto_msgTypes[66].OneofWrappers = []any{
 		(*ResolveClaimRequest_Holder)(nil),
 		(*ResolveClaimRequest_Released)(nil),
 		(*ResolveClaimRequest_Resume)(nil),
 		(*ResolveClaimRequest_Discard)(nil),
 	}
-	file_manager_api_v1_manager_proto_msgTypes[71].OneofWrappers = []any{}
+	file_manager_api_v1_manager_proto_msgTypes[72].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manager_api_v1_manager_proto_rawDesc), len(file_manager_api_v1_manager_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   79,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
