@@ -87,7 +87,8 @@ func (c *Core) hooks() bool {
 
 func (c *Core) judge(q *asking) hook.Judgement {
 	return hook.Judge(q.op, q.subject, hook.Memory{
-		Domain: q.d.Domain, Known: q.d.known, Moving: q.d.moving(),
+		// Between libvirt's migrate and prepare the copy that comes in is there already, without a definition.
+		Domain: q.d.Domain, Known: q.d.known && q.d.seen.Persistent, Moving: q.d.moving(),
 		Exempt: slices.Contains(c.cfg.Hook.Exempt, q.subject.Name), Allowed: q.allowed,
 	})
 }

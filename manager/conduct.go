@@ -131,6 +131,9 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 	case migration.HeldByTarget:
 		// The row stays open until definition and autostart are in order.
 		next.Holder, next.RiskAtGrant = row.Target, c.hosts[row.Target].Risk.P30d
+	case migration.HeldBySource:
+		// An arrival that was committed and then became ambiguous had the target as its holder.
+		next.Holder, next.RiskAtGrant = row.Source, c.hosts[row.Source].Risk.P30d
 	case migration.Ambiguous:
 		next.Phase, next.Attempt, next.Target = store.Ambiguous, row.ID, row.Target
 	}

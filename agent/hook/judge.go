@@ -11,7 +11,7 @@ import (
 // Memory is what a host remembers of one domain.
 type Memory struct {
 	Domain journal.Domain
-	// Known: libvirt has a definition or a process of it here, as far as the
+	// Known: libvirt has a definition of it here, as far as the
 	// agent has seen.
 	Known bool
 	// Moving: an order to move it away is being carried out.
@@ -82,7 +82,9 @@ func Judge(op Operation, subject virt.Domain, m Memory) Judgement {
 			}
 			return Judgement{Decision: Admit, Attempt: id}
 		case op == Migrate:
-			return refuse("the move %s of %s was not prepared on this host", id, subject.Name)
+			// Also a guest that vireo has moved before and that virsh moves on: its process
+			// keeps that move's id.
+			return refuse("the move %s of %s was not prepared on this host (what vireo has moved once, \"vireo claims move\" moves on)", id, subject.Name)
 		}
 	}
 	if dep := departing(d); dep != nil && dep.Call == journal.CallOut {

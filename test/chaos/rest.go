@@ -25,6 +25,7 @@ func (r *runner) rest(ctx context.Context, round Round) error {
 	for ; ctx.Err() == nil; pause(ctx, 200*time.Millisecond) {
 		restless := r.restless(ctx)
 		if restless == "" {
+			r.violated(r.hear(ctx)...) // a boot that has just been heard is still excused
 			r.mu.Lock()
 			r.judge.rested()
 			r.mu.Unlock()

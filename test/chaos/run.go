@@ -64,8 +64,8 @@ type runner struct {
 	began time.Time
 	rep   *Report
 
-	links  sync.Mutex // the lab's links are changed by one at a time
-	asking sync.Mutex // the manager is asked for the claims by one at a time: an older answer never comes after a newer one
+	links           sync.Mutex // the lab's links are changed by one at a time
+	asking, hearing sync.Mutex // the manager, and the receiver, are asked by one at a time: an older answer never comes after a newer one
 
 	mu      sync.Mutex // of what follows
 	judge   *judge

@@ -56,6 +56,8 @@ func (r *runner) watch(ctx context.Context) {
 func (r *runner) hear(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	r.hearing.Lock() // what was asked for first is judged first
+	defer r.hearing.Unlock()
 	guests, err := r.lab.Heartbeats().Guests(ctx)
 	if err != nil {
 		return nil // the run is over; else the next one tells

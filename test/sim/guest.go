@@ -223,6 +223,9 @@ func (s *Sim) userStartsOn(g *guest, st *station) {
 			return
 		}
 		g.paused, g.started = false, s.fleet.Now()
+		if slices.Contains(s.fleet.AutostartOn(g.uuid), st.name) != g.autostart {
+			g.byHand = true // from a leftover definition: it has that one's autostart
+		}
 		st.host.SetLoad(g.uuid, g.memory<<10, 1<<20)
 	})
 }
