@@ -177,9 +177,6 @@ func (m *ataModel) explain(s *State, t Axis, in *inputs, score linearScore) []Re
 	base, _ := cal.at(c.baseline)
 	base += in.shift
 	reasons := []Reason{{Part: PartBaseline, Contribution: c.baseline + in.shift, Text: baselineWords(s, 100*sigmoid(base))}}
-	if c.several != 0 {
-		reasons = append(reasons, Reason{Part: PartCombination, Contribution: c.several, Text: severalWords(c.several)})
-	}
 	if d := score.logit - score.raw - in.shift; d != 0 {
 		reasons = append(reasons, Reason{Part: PartCalibration, Contribution: d, Text: "correction measured on drives held out of training"})
 	}
@@ -196,6 +193,9 @@ func (m *ataModel) explain(s *State, t Axis, in *inputs, score linearScore) []Re
 		}
 		r.Text = counterWords(r, sr, t)
 		reasons = append(reasons, r)
+	}
+	if c.several != 0 {
+		reasons = append(reasons, Reason{Part: PartCombination, Contribution: c.several, Text: severalWords(c.several, reasons)})
 	}
 	slices.SortStableFunc(reasons, func(a, b Reason) int {
 		return cmp.Compare(math.Abs(b.Contribution), math.Abs(a.Contribution))

@@ -22,11 +22,22 @@ func baselineWords(s *State, percent float64) string {
 	return fmt.Sprintf("%s, %s: %s within 30 days is usual for its vendor and age", what, age, Percent(percent))
 }
 
-func severalWords(contribution float64) string {
+// severalWords says what the counters mean together, and names the one among
+// them that speaks loudest of those that are not as usual.
+func severalWords(contribution float64, reasons []Reason) string {
 	if contribution < 0 {
 		return "its counters taken together (they partly tell the same)"
 	}
-	return "its counters taken together"
+	loudest := Reason{}
+	for _, r := range reasons {
+		if r.Part == PartSignal && r.Value != r.Usual && r.Contribution > loudest.Contribution {
+			loudest = r
+		}
+	}
+	if loudest.Text == "" {
+		return "its counters taken together"
+	}
+	return "its counters taken together, above all " + loudest.Text
 }
 
 // counterWords says what a counter did: "reported uncorrectable errors (187)
