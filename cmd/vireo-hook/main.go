@@ -22,6 +22,9 @@ const (
 	refuse = 1
 )
 
+// usual is how a host is set up whose own configuration can't be read.
+var usual = configs.DefaultAgent
+
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stderr)) }
@@ -85,7 +88,7 @@ type settled struct {
 func settings(path string) (settled, error) {
 	cfg, err := configs.LoadAgent(path)
 	if err != nil {
-		cfg = configs.DefaultAgent()
+		cfg = usual()
 		cfg.Hook.Mode = ""
 		for _, file := range []string{cfg.Journal(), cfg.JournalCopy()} {
 			// A damaged one may still say it.

@@ -129,7 +129,7 @@ func notifySocket(t *testing.T) <-chan string {
 func (s *site) api(t *testing.T) managerv1connect.ManagerServiceClient {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root may use the manager's socket; run the tests as root")
+		t.Fatal("run the tests as root: nobody else may use the manager's socket")
 	}
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", s.cfg.Socket())
