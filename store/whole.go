@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -33,6 +34,32 @@ type Whole struct {
 	Settings   []Setting
 	Tokens     []Token
 	Domains    []Domain
+}
+
+// Put stores all records in an empty store that has given out as many epochs.
+// event stores an event under the id that it has already, which no transaction's
+// own method does.
+func (w Whole) Put(tx Tx, event func(Event) error) error {
+	return errors.Join( // a failure undoes the transaction, whatever is tried after it
+		each(w.Hosts, tx.PutHost),
+		each(w.Claims, func(c Claim) error { return tx.SwapClaim(0, c) }),
+		each(w.Migrations, tx.PutMigration),
+		each(w.Owed, tx.PutOwed),
+		each(w.Decisions, tx.PutDecision),
+		each(w.Events, event),
+		each(w.Settings, tx.PutSetting),
+		each(w.Tokens, tx.PutToken),
+		each(w.Domains, tx.PutDomain),
+	)
+}
+
+func each[T any](records []T, put func(T) error) error {
+	for _, r := range records {
+		if err := put(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Importer is a store that can take the place of another one.

@@ -19,7 +19,7 @@ func (db *DB) Import(ctx context.Context, w store.Whole, from string) error {
 		t.head.Generation = max(t.head.Generation, w.Generation) + 1
 		t.head.Term = max(t.head.Term, w.Term)
 		t.head.Epoch = max(t.head.Epoch, w.Epoch)
-		if err := t.fill(w); err != nil {
+		if err := w.Put(t, t.insertEvent); err != nil {
 			return err
 		}
 		if err := t.PutSetting(store.Setting{Key: store.SettingFrom, Value: from}); err != nil {
@@ -55,52 +55,8 @@ func (t *tx) clear() error {
 	return nil
 }
 
-func (t *tx) fill(w store.Whole) error {
-	for _, h := range w.Hosts {
-		if err := t.PutHost(h); err != nil {
-			return err
-		}
-	}
-	for _, c := range w.Claims {
-		if err := t.SwapClaim(0, c); err != nil {
-			return err
-		}
-	}
-	for _, m := range w.Migrations {
-		if err := t.PutMigration(m); err != nil {
-			return err
-		}
-	}
-	for _, o := range w.Owed {
-		if err := t.PutOwed(o); err != nil {
-			return err
-		}
-	}
-	for _, d := range w.Decisions {
-		if err := t.PutDecision(d); err != nil {
-			return err
-		}
-	}
-	for _, e := range w.Events {
-		if err := t.put(eventID(e.ID), storedEvent(e)); err != nil {
-			return err
-		}
-		t.head.Event = max(t.head.Event, e.ID)
-	}
-	for _, s := range w.Settings {
-		if err := t.PutSetting(s); err != nil {
-			return err
-		}
-	}
-	for _, k := range w.Tokens {
-		if err := t.PutToken(k); err != nil {
-			return err
-		}
-	}
-	for _, d := range w.Domains {
-		if err := t.PutDomain(d); err != nil {
-			return err
-		}
-	}
-	return nil
+// insertEvent stores an event under the id that it has already.
+func (t *tx) insertEvent(e store.Event) error {
+	t.head.Event = max(t.head.Event, e.ID)
+	return t.put(eventID(e.ID), storedEvent(e))
 }

@@ -32,7 +32,7 @@ func (db *DB) Import(ctx context.Context, w store.Whole, from string) error {
 			}
 			s.given = max(s.given, w.Epoch)
 			t := tx{s}
-			if err := t.fill(w); err != nil {
+			if err := w.Put(t, t.insertEvent); err != nil {
 				return err
 			}
 			return t.PutSetting(store.Setting{Key: store.SettingFrom, Value: from})
@@ -69,52 +69,12 @@ func clearShared(s *session) error {
 	return nil
 }
 
-func (t tx) fill(w store.Whole) error {
-	for _, h := range w.Hosts {
-		if err := t.PutHost(h); err != nil {
-			return err
-		}
-	}
-	for _, c := range w.Claims {
-		if err := t.SwapClaim(0, c); err != nil {
-			return err
-		}
-	}
-	for _, m := range w.Migrations {
-		if err := t.PutMigration(m); err != nil {
-			return err
-		}
-	}
-	for _, o := range w.Owed {
-		if err := t.PutOwed(o); err != nil {
-			return err
-		}
-	}
-	for _, d := range w.Decisions {
-		if err := t.PutDecision(d); err != nil {
-			return err
-		}
-	}
-	insertEvent := "INSERT INTO events (id, " + eventColumns + ") VALUES (?" + strings.Repeat(", ?", 9) + ")"
-	for _, e := range w.Events {
-		if _, err := t.s.exec(insertEvent, append([]any{e.ID}, eventFields(&e)...)...); err != nil {
-			return fmt.Errorf("event %d: %w", e.ID, err)
-		}
-	}
-	for _, s := range w.Settings {
-		if err := t.PutSetting(s); err != nil {
-			return err
-		}
-	}
-	for _, k := range w.Tokens {
-		if err := t.PutToken(k); err != nil {
-			return err
-		}
-	}
-	for _, d := range w.Domains {
-		if err := t.PutDomain(d); err != nil {
-			return err
-		}
+var insertEvent = "INSERT INTO events (id, " + eventColumns + ") VALUES (?" + strings.Repeat(", ?", 9) + ")"
+
+// insertEvent stores an event under the id that it has already.
+func (t tx) insertEvent(e store.Event) error {
+	if _, err := t.s.exec(insertEvent, append([]any{e.ID}, eventFields(&e)...)...); err != nil {
+		return fmt.Errorf("event %d: %w", e.ID, err)
 	}
 	return nil
 }
