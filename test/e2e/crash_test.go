@@ -24,13 +24,13 @@ func TestKilledInMidEvacuation(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			settled(t)
 			slow(t, "h1")
-			watched(t, func() {
-				vireo(t, "evacuate", "h1", "--yes", "--detach", "--reason", "to be disturbed")
+			fleet.Watched(t, time.Second, func() {
+				fleet.Must(t, "evacuate", "h1", "--yes", "--detach", "--reason", "to be disturbed")
 				transferring(t, "h1")
 				if err := fleet.Signal(t.Context(), c.machine, c.service, unix.SIGKILL); err != nil {
 					t.Fatal(err)
 				}
-				until(t, 3*time.Minute, func() string {
+				fleet.Until(t, 3*time.Minute, func() string {
 					var host managerv1.GetHostResponse
 					if err := fleet.Ask(t.Context(), &host, "host", "h1"); err != nil {
 						return err.Error()
@@ -58,13 +58,13 @@ func TestKilledInMidEvacuation(t *testing.T) {
 func TestLostFinish(t *testing.T) {
 	settled(t)
 	slow(t, "h1")
-	watched(t, func() {
-		vireo(t, "evacuate", "h1", "--yes", "--detach", "--reason", "to lose an answer")
+	fleet.Watched(t, time.Second, func() {
+		fleet.Must(t, "evacuate", "h1", "--yes", "--detach", "--reason", "to lose an answer")
 		guest, move := transferring(t, "h1")
 		if err := fleet.Signal(t.Context(), move.Target, "libvirtd", unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		until(t, time.Minute, func() string {
+		fleet.Until(t, time.Minute, func() string {
 			state, err := fleet.Virsh(t.Context(), "h1", "domjobinfo", guest)
 			if err == nil && len(state) > 0 && slices.Contains([]string{"None"}, jobType(state)) {
 				return ""
@@ -80,15 +80,15 @@ func TestLostFinish(t *testing.T) {
 		if err := fleet.HealLinks(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		until(t, 2*time.Minute, func() string { return misplaced(t, guest) })
-		until(t, 2*time.Minute, func() string {
+		fleet.Until(t, 2*time.Minute, func() string { return misplaced(t, guest) })
+		fleet.Until(t, 2*time.Minute, func() string {
 			if open := ask(t, &managerv1.ListMigrationsResponse{}, "migrations", "--open"); len(open.Migrations) > 0 {
 				m := open.Migrations[0]
 				return m.DomainName + " is still " + m.State + ": " + m.Waiting
 			}
 			return ""
 		})
-		story(t)
+		fleet.Story(t)
 	})
 	for _, g := range fleet.Guests {
 		if wrong := misplaced(t, g.Name); wrong != "" {

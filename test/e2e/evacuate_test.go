@@ -8,13 +8,14 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
 
 func TestEvacuateByHand(t *testing.T) {
 	settled(t)
-	there := guestsOn(t, "h1")
+	there := fleet.On(t, "h1")
 	if len(there) == 0 {
 		t.Fatal("no guest is on h1")
 	}
@@ -25,19 +26,19 @@ func TestEvacuateByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dry := vireo(t, "evacuate", "h1", "--dry-run")
+	dry := fleet.Must(t, "evacuate", "h1", "--dry-run")
 	for _, g := range there {
 		if !strings.Contains(dry, g) {
 			t.Errorf("the dry run does not name %s:\n%s", g, dry)
 		}
 	}
-	if now := guestsOn(t, "h1"); len(now) != len(there) {
+	if now := fleet.On(t, "h1"); len(now) != len(there) {
 		t.Fatalf("a dry run moved guests: %v are left of %v", now, there)
 	}
-	watched(t, func() {
-		out := vireo(t, "evacuate", "h1", "--yes", "--reason", "to see it empty")
+	fleet.Watched(t, time.Second, func() {
+		out := fleet.Must(t, "evacuate", "h1", "--yes", "--reason", "to see it empty")
 		t.Log(out)
-		if left := guestsOn(t, "h1"); len(left) != 0 {
+		if left := fleet.On(t, "h1"); len(left) != 0 {
 			t.Errorf("evacuate returned 0 and %v are on h1", left)
 		}
 	})
@@ -68,7 +69,7 @@ func TestEvacuateByHand(t *testing.T) {
 		if m.State != "done" || m.OutcomeReason == "" || d.GetTotal().AsDuration() <= 0 {
 			t.Errorf("move of %s: %s, %q, downtime %v", m.DomainName, m.State, m.OutcomeReason, d)
 		}
-		explained := vireo(t, "explain", "migration", m.Id)
+		explained := fleet.Must(t, "explain", "migration", m.Id)
 		for _, want := range []string{m.DomainName, m.Target, "to see it empty"} {
 			if !strings.Contains(explained, want) {
 				t.Errorf("vireo explain migration %s does not say %q:\n%s", m.Id, want, explained)
@@ -91,7 +92,7 @@ func TestVirshWhereTheGuestIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours := vireo(t, append([]string{"virsh"}, args...)...)
+		ours := fleet.Must(t, append([]string{"virsh"}, args...)...)
 		after, err := fleet.Virsh(t.Context(), host, args...)
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +101,7 @@ func TestVirshWhereTheGuestIs(t *testing.T) {
 			t.Errorf("vireo virsh %s printed\n%q\nvirsh on %s printed\n%q\nand then\n%q", strings.Join(args, " "), ours, host, before, after)
 		}
 	}
-	guest := guestsOn(t, "h1")[0]
+	guest := fleet.On(t, "h1")[0]
 	check := func(t *testing.T) {
 		host, wrong := runsOnce(t, guest)
 		if wrong != "" {
@@ -113,10 +114,10 @@ func TestVirshWhereTheGuestIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ours := vireo(t, "virsh", "list", "--all", "--host", host); ours != own {
+		if ours := fleet.Must(t, "virsh", "list", "--all", "--host", host); ours != own {
 			t.Errorf("list --host %s printed\n%q, want\n%q", host, ours, own)
 		}
-		all := vireo(t, "virsh", "list", "--all")
+		all := fleet.Must(t, "virsh", "list", "--all")
 		for _, h := range []string{"h1", "h2", "h3"} {
 			if !strings.Contains(all, h+"\n") && !strings.Contains(all, h+":\n") {
 				t.Errorf("list does not head a block with %s:\n%s", h, all)
@@ -124,7 +125,7 @@ func TestVirshWhereTheGuestIs(t *testing.T) {
 		}
 	}
 	t.Run("before a move", check)
-	vireo(t, "evacuate", "h1", "--yes", "--reason", "to look from elsewhere")
+	fleet.Must(t, "evacuate", "h1", "--yes", "--reason", "to look from elsewhere")
 	t.Run("after it", check)
 	home(t)
 	t.Run("nothing but reading", func(t *testing.T) {

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -15,42 +14,16 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/test/e2e/labtest"
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
 // fleet is the one lab of this package: three hosts, four guests, of which g1
 // and g4 begin on h1.
-var fleet *lab.Lab
+var fleet labtest.Fleet
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	ctx := context.Background()
-	var err error
-	fleet, err = lab.Up(ctx, lab.Options{Hosts: 3, Guests: 4, GuestMiB: 128, ShortKeepalive: true, Hook: "enforce", Say: func(s string) { fmt.Println(s) }})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "no lab:", err)
-		return 1
-	}
-	code := m.Run()
-	if code != 0 && os.Getenv("KEEP") != "" {
-		return code
-	}
-	if err := fleet.Down(); err != nil {
-		fmt.Fprintln(os.Stderr, "the lab does not go down:", err)
-		return 1
-	}
-	return code
-}
-
-// vireo runs the operator's command and fails the test when it fails.
-func vireo(t *testing.T, args ...string) string {
-	t.Helper()
-	out, err := fleet.Vireo(t.Context(), args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+func TestMain(m *testing.M) {
+	os.Exit(fleet.Main(m, lab.Options{Hosts: 3, Guests: 4, GuestMiB: 128, ShortKeepalive: true, Hook: "enforce"}))
 }
 
 // ask runs a read with --json.
@@ -63,38 +36,11 @@ func ask[M proto.Message](t *testing.T, into M, args ...string) M {
 	return into
 }
 
-// until waits for a condition that is asked again and again; it returns "" when
-// all is well, or what is not yet.
-func until(t *testing.T, limit time.Duration, missing func() string) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		what := missing()
-		if what == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			story(t)
-			t.Fatalf("after %s: %s", limit, what)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-}
-
-// story prints what helps to understand a failure.
-func story(t *testing.T) {
-	t.Helper()
-	for _, args := range [][]string{{"hosts"}, {"claims"}, {"migrations"}, {"events", "--last", "60"}} {
-		out, err := fleet.Vireo(context.WithoutCancel(t.Context()), args...)
-		t.Logf("$ vireo %s\n%s%v", strings.Join(args, " "), out, err)
-	}
-}
-
 // settled waits until the fleet is at rest: every host healthy, every guest
 // running once, its claim held where it runs, defined there and nowhere else.
 func settled(t *testing.T) {
 	t.Helper()
-	until(t, 90*time.Second, func() string { return unsettled(t) })
+	fleet.Until(t, 90*time.Second, func() string { return unsettled(t) })
 }
 
 func unsettled(t *testing.T) string {
@@ -182,47 +128,6 @@ func uuidOf(t *testing.T, guest string) string {
 	return ""
 }
 
-// guestsOn returns the names of the guests on a host.
-func guestsOn(t *testing.T, host string) []string {
-	t.Helper()
-	states, err := fleet.GuestStates(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, g := range states {
-		if g.Host == host {
-			names = append(names, g.Name)
-		}
-	}
-	return names
-}
-
-// watched runs f and then holds what the guests went through against what no
-// move may do to them: no restart, no second copy, no damage, no going back in
-// time, and every guest heard to the end.
-func watched(t *testing.T, f func()) {
-	t.Helper()
-	if err := fleet.Heartbeats().Forget(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	f()
-	time.Sleep(200 * time.Millisecond)
-	beats, err := fleet.Heartbeats().Guests(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(beats) != len(fleet.Guests) {
-		t.Errorf("%d of %d guests were heard", len(beats), len(fleet.Guests))
-	}
-	for _, b := range beats {
-		if b.Restarts != 0 || b.Rewinds != 0 || b.DoubleSeconds != 0 || b.PatternErrors != 0 || b.DiskErrors != 0 || b.SilentMS > 1000 {
-			t.Errorf("%s: %d restarts, %d rewinds, two senders in %d s, %d damaged pages, %d disk errors, silent for %.0f ms",
-				b.Name, b.Restarts, b.Rewinds, b.DoubleSeconds, b.PatternErrors, b.DiskErrors, b.SilentMS)
-		}
-	}
-}
-
 // home brings the fleet back: every host in service, g1 and g4 on h1.
 func home(t *testing.T) {
 	t.Helper()
@@ -232,18 +137,18 @@ func home(t *testing.T) {
 	hosts := ask(t, &managerv1.ListHostsResponse{}, "hosts")
 	for _, h := range hosts.Hosts {
 		if slices.Contains([]string{"drained", "evacuating"}, h.State) {
-			vireo(t, "return", h.Name, "--reason", "the test is over")
+			fleet.Must(t, "return", h.Name, "--reason", "the test is over")
 		}
 	}
 	settled(t)
-	if len(guestsOn(t, "h1")) == 0 {
-		vireo(t, "evacuate", "h2", "--yes", "--reason", "the test is over")
-		vireo(t, "return", "h2", "--reason", "the test is over")
+	if len(fleet.On(t, "h1")) == 0 {
+		fleet.Must(t, "evacuate", "h2", "--yes", "--reason", "the test is over")
+		fleet.Must(t, "return", "h2", "--reason", "the test is over")
 		settled(t)
 	}
-	if len(guestsOn(t, "h1")) == 0 {
-		vireo(t, "evacuate", "h3", "--yes", "--reason", "the test is over")
-		vireo(t, "return", "h3", "--reason", "the test is over")
+	if len(fleet.On(t, "h1")) == 0 {
+		fleet.Must(t, "evacuate", "h3", "--yes", "--reason", "the test is over")
+		fleet.Must(t, "return", "h3", "--reason", "the test is over")
 		settled(t)
 	}
 }
@@ -265,7 +170,7 @@ func slow(t *testing.T, host string) {
 func transferring(t *testing.T, host string) (guest string, move *managerv1.Migration) {
 	t.Helper()
 	processed := regexp.MustCompile(`Data processed:\s+([1-9]|0\.[0-9]*[1-9])`)
-	until(t, 30*time.Second, func() string {
+	fleet.Until(t, 30*time.Second, func() string {
 		moves := ask(t, &managerv1.ListMigrationsResponse{}, "migrations", "--open")
 		for _, m := range moves.Migrations {
 			if m.Source != host || m.State != "running" {

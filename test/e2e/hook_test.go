@@ -59,7 +59,7 @@ func refused(t *testing.T, host string, args ...string) string {
 // TestEnforced: every host refuses what it may not run, and says so.
 func TestEnforced(t *testing.T) {
 	settled(t)
-	hosts := vireo(t, "hosts")
+	hosts := fleet.Must(t, "hosts")
 	if strings.Count(hosts, "enforced") != len(fleet.Hosts) || strings.Contains(hosts, "Claims protect") {
 		t.Errorf("vireo hosts:\n%s", hosts)
 	}
@@ -73,10 +73,10 @@ func TestEnforced(t *testing.T) {
 // TestRefusalReachesVirsh: the user of virsh reads who holds the claim.
 func TestRefusalReachesVirsh(t *testing.T) {
 	settled(t)
-	guest := guestsOn(t, "h1")[0]
+	guest := fleet.On(t, "h1")[0]
 	defer copyDefinition(t, guest, "h1", "h2")()
 	epoch := claimOf(t, guest).Epoch
-	watched(t, func() {
+	fleet.Watched(t, time.Second, func() {
 		said := refused(t, "h2", "start", guest)
 		if want := fmt.Sprintf(`vireo: h1 holds the claim of %s \(epoch %d, since `, guest, epoch); !regexp.MustCompile(want).MatchString(said) {
 			t.Errorf("virsh start says %q, want %s", said, want)
@@ -95,7 +95,7 @@ func TestRefusalReachesVirsh(t *testing.T) {
 // and only there.
 func TestStartByHand(t *testing.T) {
 	settled(t)
-	guest := guestsOn(t, "h1")[0]
+	guest := fleet.On(t, "h1")[0]
 	defer copyDefinition(t, guest, "h1", "h2")()
 	restarted(t, "h1", guest)
 	if said := refused(t, "h2", "start", guest); !strings.Contains(said, "h1 holds the claim of "+guest) {
@@ -113,7 +113,7 @@ func restarted(t *testing.T, host, guest string) {
 	if _, err := fleet.Virsh(t.Context(), host, "destroy", guest); err != nil {
 		t.Fatal(err)
 	}
-	until(t, 10*time.Second, func() string {
+	fleet.Until(t, 10*time.Second, func() string {
 		if c := claimOf(t, guest); c != nil {
 			return fmt.Sprintf("the claim of a guest that is off is %s by %s", c.Phase, c.Holder)
 		}
@@ -133,7 +133,7 @@ func heard(t *testing.T) {
 	if err := fleet.Heartbeats().Forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	until(t, time.Minute, func() string {
+	fleet.Until(t, time.Minute, func() string {
 		beats, err := fleet.Heartbeats().Guests(t.Context())
 		if err != nil {
 			return err.Error()
@@ -184,8 +184,8 @@ func TestRestartedLibvirtd(t *testing.T) {
 	for _, how := range []string{"dead", "hanging"} {
 		t.Run(how, func(t *testing.T) {
 			settled(t)
-			guests := guestsOn(t, "h1")
-			watched(t, func() {
+			guests := fleet.On(t, "h1")
+			fleet.Watched(t, time.Second, func() {
 				if how == "dead" {
 					start, err := fleet.StopService(t.Context(), "h1", "agent")
 					if err != nil {
@@ -209,7 +209,7 @@ func TestRestartedLibvirtd(t *testing.T) {
 				if err := fleet.Signal(t.Context(), "h1", "libvirtd", unix.SIGKILL); err != nil {
 					t.Fatal(err)
 				}
-				until(t, 30*time.Second, func() string {
+				fleet.Until(t, 30*time.Second, func() string {
 					out, err := fleet.Virsh(t.Context(), "h1", "list", "--name")
 					if err != nil {
 						return err.Error()
@@ -231,7 +231,7 @@ func TestRestartedLibvirtd(t *testing.T) {
 // agent; the agent that comes back follows it.
 func TestStartWithoutAgent(t *testing.T) {
 	settled(t)
-	guest := guestsOn(t, "h1")[0]
+	guest := fleet.On(t, "h1")[0]
 	undo := copyDefinition(t, guest, "h1", "h2")
 	var starts []func(context.Context) error
 	defer func() {
@@ -267,7 +267,7 @@ func TestStartWithoutAgent(t *testing.T) {
 // and made up for when the leader has spoken.
 func TestBootedHost(t *testing.T) {
 	settled(t)
-	guests := guestsOn(t, "h3")
+	guests := fleet.On(t, "h3")
 	if len(guests) == 0 {
 		t.Fatal("no guest is on h3")
 	}
@@ -279,10 +279,10 @@ func TestBootedHost(t *testing.T) {
 	}
 	settled(t)
 	heard(t)
-	if now := guestsOn(t, "h3"); !slices.Equal(now, guests) {
+	if now := fleet.On(t, "h3"); !slices.Equal(now, guests) {
 		t.Errorf("on h3 run %v, before the crash %v", now, guests)
 	}
-	story := vireo(t, "events", "--last", "200")
+	story := fleet.Must(t, "events", "--last", "200")
 	for _, want := range []string{"refused", "is started: its autostart had been refused"} {
 		if !strings.Contains(story, want) {
 			t.Errorf("the events do not say %q:\n%s", want, story)
@@ -294,8 +294,8 @@ func TestBootedHost(t *testing.T) {
 // could be started where it was.
 func TestMoveUnderEnforce(t *testing.T) {
 	settled(t)
-	guest := guestsOn(t, "h1")[0]
-	watched(t, func() { vireo(t, "evacuate", "h1", "--yes", "--reason", "a move under enforce") })
+	guest := fleet.On(t, "h1")[0]
+	fleet.Watched(t, time.Second, func() { fleet.Must(t, "evacuate", "h1", "--yes", "--reason", "a move under enforce") })
 	movesEnded(t)
 	host, wrong := runsOnce(t, guest)
 	if wrong != "" || host == "h1" {
@@ -312,7 +312,7 @@ func TestMoveUnderEnforce(t *testing.T) {
 // movesEnded waits until every open move has ended.
 func movesEnded(t *testing.T) {
 	t.Helper()
-	until(t, time.Minute, func() string {
+	fleet.Until(t, time.Minute, func() string {
 		if open := ask(t, &managerv1.ListMigrationsResponse{}, "migrations", "--open"); len(open.Migrations) > 0 {
 			return fmt.Sprintf("%d moves are open", len(open.Migrations))
 		}
@@ -324,17 +324,17 @@ func movesEnded(t *testing.T) {
 // consent, its claim follows, and where it went nobody else may start it.
 func TestMigrationByHand(t *testing.T) {
 	settled(t)
-	guest := guestsOn(t, "h1")[0]
+	guest := fleet.On(t, "h1")[0]
 	// A process that vireo has moved carries the id of that move in its live XML for
 	// life, and virsh sends it along: on the target it looks like a copy that nobody
 	// expects, and is refused. The process has to be a new one.
 	restarted(t, "h1", guest)
-	watched(t, func() {
+	fleet.Watched(t, time.Second, func() {
 		if out, err := fleet.Virsh(t.Context(), "h1", "migrate", "--live", "--p2p", "--persistent", "--undefinesource", guest, "qemu+tcp://h2/system"); err != nil {
 			t.Fatalf("%s %v", out, err)
 		}
 	})
-	until(t, 90*time.Second, func() string {
+	fleet.Until(t, 90*time.Second, func() string {
 		if c := claimOf(t, guest); c == nil || c.Holder != "h2" || c.Phase != "held" {
 			return fmt.Sprintf("its claim does not follow: %v", c)
 		}

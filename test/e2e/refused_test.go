@@ -25,7 +25,7 @@ func jobType(domjobinfo string) string {
 // move is refused before anything starts, the guest stays, evacuate says so.
 func TestNamesTaken(t *testing.T) {
 	settled(t)
-	guest := guestsOn(t, "h1")[0]
+	guest := fleet.On(t, "h1")[0]
 	const other = `<domain type='qemu'><name>%NAME%</name><memory unit='MiB'>64</memory><os><type arch='x86_64' machine='q35'>hvm</type></os></domain>`
 	for _, host := range []string{"h2", "h3"} {
 		xml := strings.ReplaceAll(other, "%NAME%", guest)
@@ -42,7 +42,7 @@ func TestNamesTaken(t *testing.T) {
 		home(t)
 	}()
 	time.Sleep(2 * time.Second) // a report passes
-	watched(t, func() {
+	fleet.Watched(t, time.Second, func() {
 		_, err := fleet.Vireo(t.Context(), "evacuate", "h1", "--yes", "--reason", "names are taken")
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 5 {
@@ -52,7 +52,7 @@ func TestNamesTaken(t *testing.T) {
 	if host, wrong := runsOnce(t, guest); wrong != "" || host != "h1" {
 		t.Errorf("%s is on %q, want h1: %s", guest, host, wrong)
 	}
-	story := vireo(t, "explain", "domain", uuidOf(t, guest))
+	story := fleet.Must(t, "explain", "domain", uuidOf(t, guest))
 	if !strings.Contains(story, "name") {
 		t.Errorf("explain does not say that the name is taken:\n%s", story)
 	}
@@ -63,7 +63,7 @@ func TestNamesTaken(t *testing.T) {
 // their claims, evacuate ends with "some stayed", and explain has libvirt's reason.
 func TestLibvirtRefuses(t *testing.T) {
 	settled(t)
-	there := guestsOn(t, "h1")
+	there := fleet.On(t, "h1")
 	const closed = "table inet closed { chain input { type filter hook input priority 0; tcp dport 49152-49215 reject with tcp reset; }; }"
 	for _, host := range []string{"h2", "h3"} {
 		if _, err := fleet.Exec(t.Context(), host, "nft", closed); err != nil {
@@ -78,7 +78,7 @@ func TestLibvirtRefuses(t *testing.T) {
 		}
 		home(t)
 	}()
-	watched(t, func() {
+	fleet.Watched(t, time.Second, func() {
 		out, err := fleet.Vireo(t.Context(), "evacuate", "h1", "--yes", "--reason", "ports are closed")
 		t.Log(out)
 		var exit *exec.ExitError
@@ -93,7 +93,7 @@ func TestLibvirtRefuses(t *testing.T) {
 		if wrong := misplaced(t, guest); wrong != "" {
 			t.Error(wrong)
 		}
-		if story := vireo(t, "explain", "domain", guest); !strings.Contains(story, "connect") || !strings.Contains(story, "rolled_back") {
+		if story := fleet.Must(t, "explain", "domain", guest); !strings.Contains(story, "connect") || !strings.Contains(story, "rolled_back") {
 			t.Errorf("explain does not give libvirt's reason:\n%s", story)
 		}
 	}
@@ -113,7 +113,7 @@ func TestBrokenSmartctl(t *testing.T) {
 				}
 			}()
 			before := ask(t, &managerv1.GetHostResponse{}, "host", "h3").Host.LastReport.AsTime()
-			until(t, 30*time.Second, func() string {
+			fleet.Until(t, 30*time.Second, func() string {
 				h := ask(t, &managerv1.GetHostResponse{}, "host", "h3")
 				if !h.Host.LastReport.AsTime().After(before.Add(time.Second)) {
 					return "h3 does not report on"

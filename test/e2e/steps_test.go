@@ -136,7 +136,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 
 func crashAt(t *testing.T, h hold, victims func(crossing) [][2]string) {
 	settled(t)
-	watched(t, func() {
+	fleet.Watched(t, time.Second, func() {
 		c := cross(t, h.first)
 		if h.then != nil {
 			quickly(t, func() bool { return row(t, c).GetProgress().GetDataProcessed() > 0 })
@@ -170,7 +170,7 @@ func cross(t *testing.T, first func(*testing.T, crossing)) (c crossing) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, 2*time.Minute, func() (refused string) {
+	fleet.Until(t, 2*time.Minute, func() (refused string) {
 		for _, h := range fleet.Hosts {
 			if c.b = h.Name; c.b == c.a {
 				continue
@@ -202,7 +202,7 @@ func cross(t *testing.T, first func(*testing.T, crossing)) (c crossing) {
 func ends(t *testing.T, c crossing) {
 	t.Helper()
 	// A call whose return nobody will see counts as over after 40 s without a job.
-	until(t, 4*time.Minute, func() string {
+	fleet.Until(t, 4*time.Minute, func() string {
 		switch m := row(t, c); m.GetState() {
 		case "done", "rolled_back":
 			return unsettled(t)
@@ -243,7 +243,7 @@ func quickly(t *testing.T, now func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !now(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			story(t)
+			fleet.Story(t)
 			t.Fatal("the move did not come to where it was to be disturbed")
 		}
 	}
@@ -285,7 +285,7 @@ func killAll(t *testing.T, services [][2]string) {
 			t.Fatal(err)
 		}
 	}
-	until(t, 30*time.Second, func() string {
+	fleet.Until(t, 30*time.Second, func() string {
 		for _, s := range services {
 			if n, runs := starts(s); n <= before[s] || !runs {
 				return s[1] + " of " + s[0] + " is not back"
@@ -327,13 +327,13 @@ func beatsFrom(t *testing.T, guest, host string) bool {
 // move, lets the target's copy run. The manager finds it so when it is back.
 func TestManagerAwayAtTheSwitch(t *testing.T) {
 	settled(t)
-	watched(t, func() {
+	fleet.Watched(t, time.Second, func() {
 		c := cross(t, nil)
 		quickly(t, func() bool { return row(t, c).GetProgress().GetDataProcessed() > 0 })
 		if err := fleet.Crash(lab.ManagerName); err != nil {
 			t.Fatal(err)
 		}
-		until(t, time.Minute, func() string {
+		fleet.Until(t, time.Minute, func() string {
 			if !beatsFrom(t, c.guest, c.b) {
 				return c.guest + " does not run on " + c.b
 			}

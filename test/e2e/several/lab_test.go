@@ -12,66 +12,22 @@ import (
 	"connectrpc.com/connect"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/test/e2e/labtest"
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
 // fleet is the one lab of this package: three managers, three nodes of etcd, three
 // hosts, and two guests that begin on h1.
-var fleet *lab.Lab
+var fleet labtest.Fleet
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	var err error
-	fleet, err = lab.Up(context.Background(), lab.Options{
-		Hosts: 3, Guests: 2, GuestsOn: "h1", ShortKeepalive: true, Store: "etcd", Managers: 3, Say: func(s string) { fmt.Println(s) },
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "no lab:", err)
-		return 1
-	}
-	code := m.Run()
-	if code != 0 && os.Getenv("KEEP") != "" {
-		return code
-	}
-	if err := fleet.Down(); err != nil {
-		fmt.Fprintln(os.Stderr, "the lab does not go down:", err)
-		return 1
-	}
-	return code
-}
-
-// until waits for a condition, which returns "" or what is not yet, and returns
-// how long it took.
-func until(t *testing.T, limit time.Duration, missing func() string) time.Duration {
-	t.Helper()
-	begun := time.Now()
-	for {
-		what := missing()
-		if what == "" {
-			return time.Since(begun)
-		}
-		if time.Since(begun) > limit {
-			story(t)
-			t.Fatalf("after %s: %s", limit, what)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// story shows what helps to understand a failure.
-func story(t *testing.T) {
-	t.Helper()
-	for _, args := range [][]string{{"hosts"}, {"claims"}, {"migrations"}, {"events", "--last", "30"}} {
-		out, err := fleet.Vireo(context.WithoutCancel(t.Context()), args...)
-		t.Logf("$ vireo %v\n%s%v", args, out, err)
-	}
+func TestMain(m *testing.M) {
+	os.Exit(fleet.Main(m, lab.Options{Hosts: 3, Guests: 2, GuestsOn: "h1", ShortKeepalive: true, Store: "etcd", Managers: 3}))
 }
 
 // leader waits until a manager leads, other than one.
 func leader(t *testing.T, not string) (name string) {
 	t.Helper()
-	until(t, 20*time.Second, func() string {
+	fleet.Until(t, 20*time.Second, func() string {
 		var err error
 		if name, err = fleet.Leader(t.Context()); err != nil {
 			return err.Error()
@@ -103,7 +59,7 @@ func status(t *testing.T, manager string) (*managerv1.GetStatusResponse, error) 
 // followed waits until every agent speaks with a manager.
 func followed(t *testing.T, limit time.Duration, manager string) time.Duration {
 	t.Helper()
-	return until(t, limit, func() string {
+	return fleet.Until(t, limit, func() string {
 		s, err := status(t, manager)
 		if err != nil {
 			return err.Error()
@@ -119,7 +75,7 @@ func followed(t *testing.T, limit time.Duration, manager string) time.Duration {
 // in service, and nothing is on its way.
 func settled(t *testing.T) {
 	t.Helper()
-	until(t, 90*time.Second, func() string {
+	fleet.Until(t, 90*time.Second, func() string {
 		api, err := fleet.API()
 		if err != nil {
 			return err.Error()
@@ -175,12 +131,12 @@ func home(t *testing.T) {
 		give(t, h)
 	}
 	for _, h := range []string{"h2", "h3"} {
-		for _, guest := range on(t, h) {
-			vireo(t, "claims", "move", "--to", "h1", "--reason", "the test is over", guest)
+		for _, guest := range fleet.On(t, h) {
+			fleet.Must(t, "claims", "move", "--to", "h1", "--reason", "the test is over", guest)
 		}
 	}
-	until(t, time.Minute, func() string {
-		if n := len(on(t, "h1")); n < len(fleet.Guests) || len(on(t, "h2"))+len(on(t, "h3")) > 0 {
+	fleet.Until(t, time.Minute, func() string {
+		if n := len(fleet.On(t, "h1")); n < len(fleet.Guests) || len(fleet.On(t, "h2"))+len(fleet.On(t, "h3")) > 0 {
 			return fmt.Sprintf("%d guests are back on h1", n)
 		}
 		return ""
@@ -202,56 +158,7 @@ func give(t *testing.T, host string) {
 	if state := res.Msg.GetHost().GetState(); state == "healthy" || state == "watch" {
 		return
 	}
-	vireo(t, "return", host, "--reason", "the test is over")
-}
-
-// vireo runs the operator's command, which finds the leader by itself.
-func vireo(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := fleet.Vireo(t.Context(), args...); err != nil {
-		story(t)
-		t.Fatalf("%v\n%s", err, out)
-	}
-}
-
-// on returns the guests with a process on a host.
-func on(t *testing.T, host string) (names []string) {
-	t.Helper()
-	guests, err := fleet.GuestStates(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range guests {
-		for _, c := range g.Copies {
-			if c.Host == host {
-				names = append(names, g.Name)
-			}
-		}
-	}
-	return names
-}
-
-// watched runs f and then looks at what the guests went through.
-func watched(t *testing.T, f func()) {
-	t.Helper()
-	if err := fleet.Heartbeats().Forget(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	f()
-	time.Sleep(300 * time.Millisecond) // a beat of each, after all
-	beats, err := fleet.Heartbeats().Guests(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(beats) != len(fleet.Guests) {
-		t.Errorf("%d of %d guests were heard", len(beats), len(fleet.Guests))
-	}
-	for _, b := range beats {
-		if b.Restarts != 0 || b.Rewinds != 0 || b.DoubleSeconds != 0 || b.PatternErrors != 0 || b.DiskErrors != 0 || b.SilentMS > 3000 {
-			t.Errorf("%s: %d restarts, %d rewinds, two senders in %d s, %d damaged pages, %d disk errors, silent for %.0f ms",
-				b.Name, b.Restarts, b.Rewinds, b.DoubleSeconds, b.PatternErrors, b.DiskErrors, b.SilentMS)
-		}
-	}
+	fleet.Must(t, "return", host, "--reason", "the test is over")
 }
 
 // long says whether what takes longer is asked for too.

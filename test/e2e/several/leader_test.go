@@ -21,8 +21,8 @@ const follows = 10 * time.Second
 
 func TestEvacuate(t *testing.T) {
 	home(t)
-	watched(t, func() { vireo(t, "evacuate", "h1", "--yes", "--reason", "to see it empty") })
-	if left := on(t, "h1"); len(left) != 0 {
+	fleet.Watched(t, 3*time.Second, func() { fleet.Must(t, "evacuate", "h1", "--yes", "--reason", "to see it empty") })
+	if left := fleet.On(t, "h1"); len(left) != 0 {
 		t.Errorf("evacuate returned 0 and %v are on h1", left)
 	}
 	settled(t)
@@ -41,7 +41,7 @@ func slow(t *testing.T) {
 // copying waits until a guest is on its way from h1, and returns its move.
 func copying(t *testing.T) (id string) {
 	t.Helper()
-	until(t, 30*time.Second, func() string {
+	fleet.Until(t, 30*time.Second, func() string {
 		api, err := fleet.API()
 		if err != nil {
 			return err.Error()
@@ -64,7 +64,7 @@ func copying(t *testing.T) (id string) {
 // ends waits until a move is done, in the word of the manager that leads by then.
 func ends(t *testing.T, id string) {
 	t.Helper()
-	until(t, 90*time.Second, func() string {
+	fleet.Until(t, 90*time.Second, func() string {
 		api, err := fleet.API()
 		if err != nil {
 			return err.Error()
@@ -119,9 +119,9 @@ func TestLeaderLostInMidEvacuation(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			watched(t, func() {
+			fleet.Watched(t, 3*time.Second, func() {
 				slow(t)
-				vireo(t, "evacuate", "h1", "--yes", "--detach", "--reason", "to lose the leader on the way")
+				fleet.Must(t, "evacuate", "h1", "--yes", "--detach", "--reason", "to lose the leader on the way")
 				move := copying(t)
 				begun := time.Now()
 				if err := tt.lose(t.Context(), first); err != nil {
@@ -143,8 +143,8 @@ func TestLeaderLostInMidEvacuation(t *testing.T) {
 				}
 				ends(t, move)
 			})
-			until(t, 60*time.Second, func() string {
-				if left := on(t, "h1"); len(left) > 0 {
+			fleet.Until(t, 60*time.Second, func() string {
+				if left := fleet.On(t, "h1"); len(left) > 0 {
 					return fmt.Sprintf("%v are still on h1", left)
 				}
 				return ""
@@ -201,7 +201,7 @@ func TestLeaderStopped(t *testing.T) {
 			t.Logf("%s: %v", a.what, a.err)
 		}
 	}
-	until(t, 20*time.Second, func() string {
+	fleet.Until(t, 20*time.Second, func() string {
 		_, err := status(t, old)
 		if err == nil {
 			return old + " still answers"
@@ -222,7 +222,7 @@ func TestLeaderStopped(t *testing.T) {
 		t.Errorf("%d agents are with %s", after.GetHostsConnected(), next)
 	}
 	settled(t)
-	if left := on(t, "h1"); len(left) != len(fleet.Guests) {
+	if left := fleet.On(t, "h1"); len(left) != len(fleet.Guests) {
 		t.Errorf("an old leader has moved guests: %v are on h1", left)
 	}
 }
@@ -235,16 +235,16 @@ func TestEtcdMinority(t *testing.T) {
 			if err := fleet.Signal(t.Context(), node, "etcd", unix.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
-			watched(t, func() {
+			fleet.Watched(t, 3*time.Second, func() {
 				// The node may have been etcd's own leader; the managers' may change with it.
-				until(t, 20*time.Second, func() string {
+				fleet.Until(t, 20*time.Second, func() string {
 					if out, err := fleet.Vireo(t.Context(), "evacuate", "h1", "--yes", "--reason", "without "+node); err != nil {
 						return fmt.Sprint(out, err)
 					}
 					return ""
 				})
 			})
-			if left := on(t, "h1"); len(left) != 0 {
+			if left := fleet.On(t, "h1"); len(left) != 0 {
 				t.Errorf("%v are on h1", left)
 			}
 		})
@@ -263,13 +263,13 @@ func TestEtcdMajority(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watched(t, func() {
+	fleet.Watched(t, 3*time.Second, func() {
 		for _, node := range fleet.EtcdNames()[:2] {
 			if err := fleet.Signal(t.Context(), node, "etcd", unix.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
 		}
-		took := until(t, 10*time.Second, func() string {
+		took := fleet.Until(t, 10*time.Second, func() string {
 			for _, m := range fleet.ManagerNames() {
 				if _, err := status(t, m); err == nil {
 					return m + " still leads"
@@ -303,5 +303,5 @@ func TestEtcdMajority(t *testing.T) {
 		}
 	})
 	settled(t)
-	vireo(t, "evacuate", "h1", "--yes", "--reason", "with etcd back")
+	fleet.Must(t, "evacuate", "h1", "--yes", "--reason", "with etcd back")
 }
