@@ -8,6 +8,9 @@ import (
 
 	"github.com/vireo-kvm/vireo/agent/journal"
 	"github.com/vireo-kvm/vireo/agent/virt"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 )
 
@@ -20,35 +23,20 @@ const (
 
 var ids int
 
-// say makes an order of the attempt with its own id.
-func say(epoch uint64, attempt string, body any) *agentv1.Order {
+// say makes an order of the attempt with its own id: body goes into the field of
+// Order's oneof that is of its type.
+func say(epoch uint64, attempt string, body proto.Message) *agentv1.Order {
 	ids++
 	o := &agentv1.Order{Id: "order-" + time.Duration(ids).String(), Epoch: epoch, Attempt: attempt}
-	switch b := body.(type) {
-	case *agentv1.Confirm:
-		o.Body = &agentv1.Order_Confirm{Confirm: b}
-	case *agentv1.Release:
-		o.Body = &agentv1.Order_Release{Release: b}
-	case *agentv1.Prepare:
-		o.Body = &agentv1.Order_Prepare{Prepare: b}
-	case *agentv1.Move:
-		o.Body = &agentv1.Order_Move{Move: b}
-	case *agentv1.Abort:
-		o.Body = &agentv1.Order_Abort{Abort: b}
-	case *agentv1.Resume:
-		o.Body = &agentv1.Order_Resume{Resume: b}
-	case *agentv1.Void:
-		o.Body = &agentv1.Order_Void{Void: b}
-	case *agentv1.ResumeOwn:
-		o.Body = &agentv1.Order_ResumeOwn{ResumeOwn: b}
-	case *agentv1.DestroyOwn:
-		o.Body = &agentv1.Order_DestroyOwn{DestroyOwn: b}
-	case *agentv1.Settle:
-		o.Body = &agentv1.Order_Settle{Settle: b}
-	case *agentv1.TakeNothing:
-		o.Body = &agentv1.Order_TakeNothing{TakeNothing: b}
+	m := body.ProtoReflect()
+	bodies := o.ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
+	for i := range bodies.Len() {
+		if field := bodies.Get(i); field.Message() == m.Descriptor() {
+			o.ProtoReflect().Set(field, protoreflect.ValueOfMessage(m))
+			return o
+		}
 	}
-	return o
+	panic("no order has a " + string(m.Descriptor().FullName()))
 }
 
 // stage is two hosts with a guest on A and sessions open.

@@ -22,24 +22,7 @@ import (
 
 const guest = "11111111-2222-3333-4444-555555555501"
 
-func guestXML(name, uuid string) string {
-	return fmt.Sprintf(`<domain type='qemu'>
-  <name>%s</name>
-  <uuid>%s</uuid>
-  <memory unit='KiB'>131072</memory>
-  <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
-  <cpu mode='custom' match='exact'><model>Nehalem</model></cpu>
-  <devices>
-    <disk type='network' device='disk'>
-      <driver name='qemu' type='raw'/>
-      <source protocol='nbd' name='%s'><host name='10.77.0.1' port='10809'/></source>
-      <target dev='vda' bus='virtio'/>
-    </disk>
-    <interface type='bridge'><source bridge='br0'/></interface>
-  </devices>
-</domain>`, name, uuid, name)
-}
+func guestXML(name, uuid string) string { return virttest.GuestXML(name, uuid, 128<<10) }
 
 // world is hosts with their libvirts in virtual time, and the agent of each.
 type world struct {

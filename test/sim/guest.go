@@ -52,24 +52,7 @@ func (s *Sim) guest(uuid string) *guest {
 	panic("no guest " + uuid)
 }
 
-func (g *guest) xml() string {
-	return fmt.Sprintf(`<domain type='qemu'>
-  <name>%s</name>
-  <uuid>%s</uuid>
-  <memory unit='KiB'>%d</memory>
-  <vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
-  <cpu mode='custom' match='exact'><model>Nehalem</model></cpu>
-  <devices>
-    <disk type='network' device='disk'>
-      <driver name='qemu' type='raw'/>
-      <source protocol='nbd' name='%s'><host name='10.77.0.1' port='10809'/></source>
-      <target dev='vda' bus='virtio'/>
-    </disk>
-    <interface type='bridge'><source bridge='br0'/></interface>
-  </devices>
-</domain>`, g.name, g.uuid, g.memory, g.name)
-}
+func (g *guest) xml() string { return virttest.GuestXML(g.name, g.uuid, g.memory) }
 
 func (s *Sim) newGuest(i int) {
 	g := &guest{name: nameOf(uuidOf(i)), uuid: uuidOf(i), memory: pick(s, []uint64{64 << 10, 128 << 10, 256 << 10}), autostart: s.chance(0.5)}

@@ -127,20 +127,6 @@ func (l link) Send(m *agentv1.ManagerMessage) error {
 
 func (l link) Close(error) { l.pipe.Close() }
 
-const guestXML = `<domain type='qemu'>
-  <name>%s</name><uuid>%s</uuid><memory unit='KiB'>131072</memory><vcpu>1</vcpu>
-  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
-  <cpu mode='custom' match='exact'><model>Nehalem</model></cpu>
-  <devices>
-    <disk type='network' device='disk'>
-      <driver name='qemu' type='raw'/>
-      <source protocol='nbd' name='%[1]s'><host name='10.77.0.1' port='10809'/></source>
-      <target dev='vda' bus='virtio'/>
-    </disk>
-    <interface type='bridge'><source bridge='br0'/></interface>
-  </devices>
-</domain>`
-
 // build makes hosts h1…, all guests running on h1 with so many bytes to copy, and
 // starts everybody.
 func build(t *testing.T, seed uint64, hosts, guests int, memory uint64) *house {
@@ -167,7 +153,7 @@ func build(t *testing.T, seed uint64, hosts, guests int, memory uint64) *house {
 	for i := range guests {
 		name := fmt.Sprintf("g%d", i+1)
 		uuid := fmt.Sprintf("11111111-2222-3333-4444-5555555555%02d", i+1)
-		_, err := conn.Define(t.Context(), fmt.Sprintf(guestXML, name, uuid))
+		_, err := conn.Define(t.Context(), virttest.GuestXML(name, uuid, 128<<10))
 		h.must(err)
 		h.must(conn.SetAutostart(t.Context(), uuid, true))
 		h.must(conn.Start(t.Context(), uuid))
