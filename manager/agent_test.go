@@ -23,18 +23,20 @@ const (
 // fakeHost is a host with its agent and libvirt: a small, honest one that does
 // what CLAIMS' protocol asks, and the faults that a test switches on.
 type fakeHost struct {
-	w       *world
-	name    string
-	index   int
-	boot    string
-	session *Session
-	id      string // of the session
-	seq     uint64
-	asked   uint64
-	domains map[string]*fakeDomain
-	takes   bool
-	inbox   []*agentv1.ManagerMessage
-	outbox  []*agentv1.AgentMessage
+	w           *world
+	name        string
+	index       int
+	boot        string
+	session     *Session
+	id          string // of the session
+	seq         uint64
+	asked       uint64
+	domains     map[string]*fakeDomain
+	takes       bool
+	unproven    bool // libvirtd was not seen to call the hook
+	hookProblem string
+	inbox       []*agentv1.ManagerMessage
+	outbox      []*agentv1.AgentMessage
 
 	memory   uint64
 	libvirtd bool
@@ -132,7 +134,7 @@ func (h *fakeHost) report() {
 	h.reported = h.w.now
 	r := &agentv1.Report{
 		Identity: &agentv1.Identity{Host: h.name}, BootId: h.boot, Session: h.id, Seq: h.next(), Asked: h.asked, Libvirtd: h.libvirtd,
-		TakesNothing: h.takes, HookMode: agentv1.HookMode_HOOK_MODE_OBSERVE,
+		TakesNothing: h.takes, HookMode: agentv1.HookMode_HOOK_MODE_OBSERVE, HookProven: !h.unproven, HookProblem: h.hookProblem,
 		Facts: &agentv1.HostFacts{
 			MemoryKib: h.memory, Cpus: 8, Arch: "x86_64", MachineTypes: []string{"pc-q35-7.2"}, Bridges: append([]string{"br0"}, h.bridges...),
 			PeerUri: "qemu+tls://" + h.name + "/system",

@@ -58,6 +58,7 @@ const defaultLimit = 100
 func (m *Manager) ListHosts(ctx context.Context, _ *connect.Request[managerv1.ListHostsRequest]) (*connect.Response[managerv1.ListHostsResponse], error) {
 	res := &managerv1.ListHostsResponse{}
 	err := m.do(ctx, func(time.Time) {
+		res.EnforceWaitsFor = m.core.enforceWaitsFor()
 		claimed := m.core.claimedKiB("")
 		for _, h := range m.core.sortedHosts() {
 			if h.Revoked.IsZero() {

@@ -31,19 +31,20 @@ func ms(n int) *durationpb.Duration { return durationpb.New(time.Duration(n) * t
 type fakeManager struct {
 	managerv1connect.UnimplementedManagerServiceHandler
 
-	mu         sync.Mutex
-	hosts      []*managerv1.Host
-	domains    []*managerv1.DomainRow
-	components []*managerv1.ComponentRisk
-	migrations []*managerv1.Migration
-	decisions  []*managerv1.Decision
-	events     []*managerv1.Event
-	plan       *managerv1.PlanEvacuationResponse
-	outputs    []*managerv1.VirshOutput
-	refuse     error // every call
-	tick       func(n int) error
-	ticks      int
-	asked      []proto.Message // the verbs' requests
+	mu              sync.Mutex
+	hosts           []*managerv1.Host
+	enforceWaitsFor string
+	domains         []*managerv1.DomainRow
+	components      []*managerv1.ComponentRisk
+	migrations      []*managerv1.Migration
+	decisions       []*managerv1.Decision
+	events          []*managerv1.Event
+	plan            *managerv1.PlanEvacuationResponse
+	outputs         []*managerv1.VirshOutput
+	refuse          error // every call
+	tick            func(n int) error
+	ticks           int
+	asked           []proto.Message // the verbs' requests
 }
 
 // answer is what every call goes through.
@@ -60,7 +61,9 @@ func answer[T any](f *fakeManager, req proto.Message, make func() *T) (*connect.
 }
 
 func (f *fakeManager) ListHosts(context.Context, *connect.Request[managerv1.ListHostsRequest]) (*connect.Response[managerv1.ListHostsResponse], error) {
-	return answer(f, nil, func() *managerv1.ListHostsResponse { return &managerv1.ListHostsResponse{Hosts: f.hosts} })
+	return answer(f, nil, func() *managerv1.ListHostsResponse {
+		return &managerv1.ListHostsResponse{Hosts: f.hosts, EnforceWaitsFor: f.enforceWaitsFor}
+	})
 }
 
 func (f *fakeManager) host(name string) *managerv1.Host {
@@ -261,6 +264,7 @@ func fleet() *fakeManager {
 			GrantedBy: "adoption", RiskAtGrant: 0.4, Since: before(25 * time.Hour)}
 	}
 	f := &fakeManager{
+		enforceWaitsFor: "h3 does not report",
 		hosts: []*managerv1.Host{
 			{Name: "h1", State: "evacuating", StateReason: "risk 31.2 % reached 25 %", StateSince: before(3 * time.Minute), Connected: true,
 				LastReport: before(2 * time.Second), Libvirtd: true, Risk: score(31.2, false), MemoryKib: 4 << 20, MemoryClaimedKib: 256 << 10,

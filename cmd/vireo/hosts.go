@@ -25,13 +25,15 @@ func (p *program) hostsCommand() *cli.Command {
 			if c.Bool("json") {
 				return p.printJSON(res)
 			}
-			return p.printHosts(res.Hosts)
+			return p.printHosts(res.Hosts, res.EnforceWaitsFor)
 		},
 		Subcommands: []*cli.Command{p.hostsMaintenanceCommand(), p.hostsPreferCommand(), p.hostsDeclareDeadCommand(), p.hostsExcuseCommand(), p.hostsRemoveCommand()},
 	}
 }
 
-func (p *program) printHosts(hosts []*managerv1.Host) error {
+// printHosts prints the table, and below it what binds the whole fleet: waits is
+// what the hook's mode enforce waits for, empty when it could be set.
+func (p *program) printHosts(hosts []*managerv1.Host, waits string) error {
 	t := p.table("HOST", "STATE", "FOR", ">RISK 30D", ">MEMORY", ">OF", ">RUNNING", "REPORT", "CLAIMS", "WHY")
 	t.below = true
 	enforcing := 0
@@ -62,7 +64,11 @@ func (p *program) printHosts(hosts []*managerv1.Host) error {
 		p.notef("The store was restored: nothing is granted, moved or released before %s reported, or was excused (vireo hosts excuse).\n", list(unheard)+map[bool]string{true: " has", false: " have"}[len(unheard) == 1])
 	}
 	if len(hosts) > 0 && enforcing < len(hosts) {
-		p.notef("Claims protect a guest among hosts whose hook enforces them: %d of %d.\n", enforcing, len(hosts))
+		offer := "it can be set on the others: hook.mode = \"enforce\" in agent.toml"
+		if waits != "" {
+			offer = "the others should wait: " + waits
+		}
+		p.notef("Claims protect a guest among hosts whose hook enforces them: %d of %d; %s.\n", enforcing, len(hosts), offer)
 	}
 	return nil
 }

@@ -635,10 +635,11 @@ func (*ListHostsRequest) Descriptor() ([]byte, []int) {
 }
 
 type ListHostsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hosts         []*Host                `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Hosts           []*Host                `protobuf:"bytes,1,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	EnforceWaitsFor string                 `protobuf:"bytes,2,opt,name=enforce_waits_for,json=enforceWaitsFor,proto3" json:"enforce_waits_for,omitempty"` // why the hook should not refuse yet, empty: it may on every host
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ListHostsResponse) Reset() {
@@ -676,6 +677,13 @@ func (x *ListHostsResponse) GetHosts() []*Host {
 		return x.Hosts
 	}
 	return nil
+}
+
+func (x *ListHostsResponse) GetEnforceWaitsFor() string {
+	if x != nil {
+		return x.EnforceWaitsFor
+	}
+	return ""
 }
 
 type GetHostRequest struct {
@@ -5362,9 +5370,10 @@ const file_manager_api_v1_manager_proto_rawDesc = "" +
 	"\areasons\x18\x04 \x03(\v2\x18.vireo.manager.v1.ReasonR\areasons\x12\x16\n" +
 	"\x06impact\x18\x05 \x01(\tR\x06impact\x12\x14\n" +
 	"\x05model\x18\x06 \x01(\tR\x05model\"\x12\n" +
-	"\x10ListHostsRequest\"A\n" +
+	"\x10ListHostsRequest\"m\n" +
 	"\x11ListHostsResponse\x12,\n" +
-	"\x05hosts\x18\x01 \x03(\v2\x16.vireo.manager.v1.HostR\x05hosts\"$\n" +
+	"\x05hosts\x18\x01 \x03(\v2\x16.vireo.manager.v1.HostR\x05hosts\x12*\n" +
+	"\x11enforce_waits_for\x18\x02 \x01(\tR\x0fenforceWaitsFor\"$\n" +
 	"\x0eGetHostRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xa5\x01\n" +
 	"\x0fGetHostResponse\x12*\n" +
