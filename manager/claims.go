@@ -70,6 +70,10 @@ func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 		}
 	case cl.Phase == store.Ambiguous:
 		c.disambiguate(domain, now)
+	case cl.Phase == store.Held && !active(s.Domain) && !s.GetStartInProgress() && len(c.runsElsewhere(domain, h)) > 0:
+		// A restored store has forgotten that it moved: the holder gives up, then what
+		// runs is adopted.
+		c.release(h, domain, s, now)
 	case cl.Phase == store.Held && cl.Seen.IsZero():
 		c.awaited(h, cl, s, now)
 	case cl.Phase == store.Held && c.promised(cl, h, s, now):

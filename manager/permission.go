@@ -244,7 +244,8 @@ func (c *Core) give(h *host, expected, counted uint64, next store.Claim, now tim
 		return refuse(agentv1.Refusal_REFUSAL_UNAVAILABLE, "the permission for %s could not be written: %s", name, err)
 	}
 	c.setClaim(next.Domain, next, false)
-	c.claims[next.Domain].promised = promise{h.session, now}
+	cl := c.claims[next.Domain]
+	cl.fresh, cl.promised = false, promise{h.session, now} // the answer tells it
 	if expected == 0 {
 		c.event(now, store.Event{Kind: "claim.granted", Host: h.Name, Domain: next.Domain, Who: "agent " + h.Name, Text: fmt.Sprintf("%s may run %s: epoch %d", h.Name, name, next.Epoch)})
 	}

@@ -79,6 +79,31 @@ func TestPermissionToStart(t *testing.T) {
 	}
 }
 
+// TestPermissionIsNotConfirmedByARead: a host that has lost a permission by a boot
+// is told another one, with an epoch of its own: the lost one may be under way.
+func TestPermissionIsNotConfirmedByARead(t *testing.T) {
+	w := fleet(t)
+	w.shut("h2", "x", 128)
+	w.pass(time.Second)
+	h := w.hosts["h2"]
+	h.asks("x", agentv1.StartKind_START_KIND_START)
+	w.do(func() { // it is given, and does not arrive
+		for _, m := range h.outbox {
+			w.core.Received(w.now, h.session, m)
+		}
+	})
+	given := w.claim("x")
+	if given.Holder != "h2" {
+		t.Fatalf("claim %+v", given)
+	}
+	h.owes = []string{"uuid-x"}
+	h.reboot()
+	w.until("x is confirmed", 20*time.Second, func() bool { return h.domains["uuid-x"].phase == agentv1.ClaimPhase_CLAIM_PHASE_HELD })
+	if e := h.domains["uuid-x"].epoch; e <= given.Epoch {
+		t.Errorf("confirmed with epoch %d, the permission had %d", e, given.Epoch)
+	}
+}
+
 // TestPermissionIsOnlyGivenOnce: a question that comes twice has one answer and
 // one effect; one of another session or boot has none.
 func TestPermissionIsOnlyGivenOnce(t *testing.T) {

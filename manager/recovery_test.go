@@ -90,6 +90,32 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// TestRestoredClaimOfWhatHasMoved: a host whose restored claim is of a guest that
+// runs elsewhere by now, and that has an autostart of it to make up for, is not
+// told that it holds the guest.
+func TestRestoredClaimOfWhatHasMoved(t *testing.T) {
+	w := fleet(t)
+	file := w.backup()
+	row, err := w.core.moveByHand(w.now, by("g1"), "h3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("g1 has moved", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.Done })
+	w.shut("h1", "g1", 128)
+	w.hosts["h1"].owes = []string{"uuid-g1"}
+	starts := len(w.orders)
+	w.restored(file)
+	w.until("g1 is claimed where it runs", 20*time.Second, func() bool { return w.claim("g1").Holder == "h3" })
+	for _, o := range w.orders[starts:] {
+		if o == "h1 confirm uuid-g1" {
+			t.Errorf("orders: %v", w.orders[starts:])
+		}
+	}
+	if cl := w.claim("g1"); cl.Phase != store.Held {
+		t.Errorf("claim %+v", cl)
+	}
+}
+
 func TestExcuse(t *testing.T) {
 	w := fleet(t)
 	file := w.backup()
