@@ -91,13 +91,14 @@ func (d *domain) open() *journal.Attempt {
 }
 
 // copyOf says whether the process here is the one that the attempt brought. One
-// that came by hand carries no id: it is known by having been let in.
+// that came by hand carries no id, or that of a move that is long over: it is
+// known by having been let in, and is no other attempt's.
 func (d *domain) copyOf(attempt string) bool {
 	if attempt == "" || !d.present() {
 		return false
 	}
-	if arr := d.arrival(); arr != nil && arr.ByHand && arr.Admitted && d.Attempt.ID == attempt {
-		return d.seen.Attempt == ""
+	if arr := d.arrival(); arr != nil && arr.ByHand && arr.Admitted && arr.Carries == d.seen.Attempt {
+		return d.Attempt.ID == attempt
 	}
 	return d.seen.Attempt == attempt
 }

@@ -123,7 +123,7 @@ func (c *Core) voidCopy(d *domain, o *agentv1.Order, now time.Time) {
 		c.refuse(d, o, now, "the copy has run here")
 		return
 	}
-	want := virt.Expect{ID: d.seen.ID, State: virt.StatePaused, Attempt: o.GetAttempt()}
+	want := virt.Expect{ID: d.seen.ID, State: virt.StatePaused, Attempt: d.seen.Attempt}
 	c.voided(d, o, now, func(now time.Time) {
 		c.sight(d)
 		c.Hands.Destroy(d.UUID, want, func(now time.Time, _ struct{}, err error) {

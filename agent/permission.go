@@ -217,6 +217,9 @@ func (c *Core) wanted(q *asking) *agentv1.Domain {
 	out := c.show(was)
 	out.State, out.Reason = agentv1.DomainState_DOMAIN_STATE_NONE, ""
 	out.StartInProgress = false
+	if q.op == hook.Migrate {
+		out.LiveAttempt = q.subject.Attempt
+	}
 	if s.known {
 		out.State = agentv1.DomainState_DOMAIN_STATE_SHUTOFF
 		out.Persistent, out.Autostart, out.ManagedSave = s.seen.Persistent, s.seen.Autostart, s.seen.ManagedSave
@@ -349,7 +352,7 @@ func (c *Core) take(q *asking, a *agentv1.PermissionAnswer, now time.Time) {
 }
 
 // expect journals a migration by hand for which the leader has opened a
-// transfer: its copy carries no attempt id, and is let in once.
+// transfer: its copy carries no id of this attempt, and is let in once.
 func (c *Core) expect(q *asking, a *agentv1.PermissionAnswer, next journal.Domain, now time.Time) {
 	d := q.d
 	switch {
@@ -364,7 +367,7 @@ func (c *Core) expect(q *asking, a *agentv1.PermissionAnswer, next journal.Domai
 	retire(&next)
 	next.Phase, next.Confirmed = journal.Transferring, false
 	next.Attempt = &journal.Attempt{ID: a.GetAttempt(), Role: journal.Target, Stage: journal.Prepared, Arrival: &journal.Arrival{
-		Source: a.GetSource(), Name: q.subject.Name, MemoryKiB: q.subject.MaxMemoryKiB, ByHand: true,
+		Source: a.GetSource(), Name: q.subject.Name, MemoryKiB: q.subject.MaxMemoryKiB, ByHand: true, Carries: q.subject.Attempt,
 	}}
 	if err := c.commit(d, next, now); err != nil {
 		c.deny(q, fmt.Sprintf("the arrival of %s can't be recorded: %v", q.subject.Name, err), now)

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/vireo-kvm/vireo/agent/hook"
+	"github.com/vireo-kvm/vireo/agent/virt"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 	"github.com/vireo-kvm/vireo/configs"
 )
@@ -73,4 +75,103 @@ func TestStartOfWhatEndedOnItsWay(t *testing.T) {
 	asked := h1.hooked(hook.Prepare, guestXML("g1", guest))
 	h1.grants(h1.request(), 1000, nil)
 	says(t, "a start where it was", *asked, "")
+}
+
+// movedOn is a guest that vireo has moved from h1 to h2, and that somebody's
+// virsh now moves on; the hook of where it comes in has been asked and waits.
+func movedOn(t *testing.T, to string) (w *world, xml string, waits **hook.Answer) {
+	t.Helper()
+	w = newWorld(t, "h1", "h2", "h3")
+	for _, s := range w.hosts {
+		s.hook = HookConfig{Mode: configs.HookEnforce}
+		s.kill()
+		s.start()
+	}
+	w.boot("h1")
+	b := newBoss(w, "h1", "h2")
+	w.until("the row's end", func() bool { return b.row.State.Ended() })
+	b.rightly()
+	w.after = nil
+	w.hosts["h1"].mustSay(t, doneOutcome, "", &agentv1.Order{Id: "settle", Epoch: 12, Attempt: "attempt-1", Body: &agentv1.Order_Settle{Settle: &agentv1.Settle{}}})
+	xml, err := w.hosts["h2"].conn().XML(t.Context(), guest, virt.XMLFlags{Migratable: true, Secure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, xml, w.hosts[to].hooked(hook.Migrate, xml)
+}
+
+// comesByHand lets it in and migrates it.
+func comesByHand(t *testing.T, w *world, xml string, waits **hook.Answer, guarded bool) {
+	t.Helper()
+	s := w.hosts["h1"]
+	p := s.request()
+	if p.GetKind() != agentv1.StartKind_START_KIND_INCOMING || p.GetDomain().GetLiveAttempt() != "attempt-1" {
+		t.Fatalf("asks %v", p)
+	}
+	s.grants(p, 1000, func(a *agentv1.PermissionAnswer) { a.Attempt, a.Source = "hand-1", "h2" })
+	says(t, "migrate", *waits, "")
+	plain, err := virt.WithoutAttempt(xml)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, "a start of a definition", *s.hooked(hook.Prepare, plain), "on its way here")
+	says(t, "prepare", *s.hooked(hook.Prepare, xml), "")
+	says(t, "prepare again", *s.hooked(hook.Prepare, xml), "on its way here")
+	params := virt.MigrateParams{UUID: guest, DestURI: s.host.URI(), Persist: true, Guarded: guarded}
+	if err := w.hosts["h2"].host.StartMigrate(params, func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(20 * time.Second)
+	if s.sees().GetLiveAttempt() != "attempt-1" {
+		t.Fatalf("what has come carries %q", s.sees().GetLiveAttempt())
+	}
+}
+
+// TestMovedBackByHand: a guest that vireo has moved carries the id of that move
+// for life. The leader knows whose it is, and lets virsh move it.
+func TestMovedBackByHand(t *testing.T) {
+	w, xml, waits := movedOn(t, "h1")
+	comesByHand(t, w, xml, waits, false)
+	s := w.hosts["h1"]
+	if d := s.files.State().Domains[guest]; d.Attempt.ID != "hand-1" || !d.Attempt.Arrival.Resumed || d.Attempt.Arrival.Carries != "attempt-1" {
+		t.Errorf("its copy is not known as the attempt's: %+v", d.Attempt.Arrival)
+	}
+	// What is said of the old move is not about this process.
+	if d := s.core.domains[guest]; d.copyOf("attempt-1") || !d.copyOf("hand-1") {
+		t.Error("the process is taken for the old move's copy")
+	}
+	conn := s.conn()
+	if err := conn.Suspend(t.Context(), guest); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(time.Second)
+	if p := s.sees().GetPause(); p != agentv1.Pause_PAUSE_OWNER {
+		t.Errorf("its owner has paused it: %s", p)
+	}
+	s.mustSay(t, doneOutcome, "", &agentv1.Order{Epoch: 1001, Body: &agentv1.Order_Confirm{Confirm: &agentv1.Confirm{}}})
+}
+
+// TestHandBroughtCopyIsVoided: a paused copy that came by hand goes with its
+// attempt, whatever id it carries.
+func TestHandBroughtCopyIsVoided(t *testing.T) {
+	w, xml, waits := movedOn(t, "h1")
+	comesByHand(t, w, xml, waits, true)
+	s := w.hosts["h1"]
+	if s.sees().GetPause() != agentv1.Pause_PAUSE_GUARD {
+		t.Fatalf("shown %v", s.sees())
+	}
+	s.mustSay(t, doneOutcome, "", &agentv1.Order{Epoch: 1001, Attempt: "hand-1", Body: &agentv1.Order_Void{Void: &agentv1.Void{}}})
+	if s.sees().GetState() == agentv1.DomainState_DOMAIN_STATE_PAUSED {
+		t.Errorf("the copy is still here: %v", s.sees())
+	}
+}
+
+// TestMovedByHandWithoutLeader: nobody here knows whose id it is.
+func TestMovedByHandWithoutLeader(t *testing.T) {
+	w, xml, waits := movedOn(t, "h3")
+	s := w.hosts["h3"]
+	s.grants(s.request(), 0, func(a *agentv1.PermissionAnswer) { a.Reason = "it is not that guest" })
+	says(t, "the leader says no", *waits, "it is not that guest")
+	s.close()
+	says(t, "the manager away", *s.hooked(hook.Migrate, xml), "attempt-1 of g1 was not prepared on this host, and a migration by hand needs the manager's consent, and the manager is away")
 }

@@ -123,10 +123,10 @@ func TestHookAnswersFromMemory(t *testing.T) {
 			s.order(&agentv1.Order{Id: "release", Epoch: 6, Body: &agentv1.Order_Release{Release: &agentv1.Release{}}})
 			s.close()
 		}, hook.Prepare, plain, "does not hold the claim"},
-		{"an attempt that nobody prepared", nil, hook.Migrate, carrying(t, "a1"), "a1 of g1 was not prepared on this host"},
+		{"an attempt that nobody prepared", func(s *station) { s.close() }, hook.Migrate, carrying(t, "a1"), "a1 of g1 was not prepared on this host"},
 		{"an attempt that was prepared", func(s *station) { s.order(prepare) }, hook.Migrate, carrying(t, "a1"), ""},
 		{"the copy of a prepared attempt", func(s *station) { s.order(prepare) }, hook.Prepare, carrying(t, "a1"), ""},
-		{"another attempt's copy", func(s *station) { s.order(prepare) }, hook.Migrate, carrying(t, "a2"), "was not prepared"},
+		{"another attempt's copy", func(s *station) { s.order(prepare) }, hook.Migrate, carrying(t, "a2"), "on its way here from h1 (attempt a1)"},
 		{"a void attempt", func(s *station) {
 			s.order(prepare)
 			s.order(&agentv1.Order{Id: "void", Epoch: 11, Attempt: "a1", Body: &agentv1.Order_Void{Void: &agentv1.Void{}}})

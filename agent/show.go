@@ -71,7 +71,7 @@ func (c *Core) showLibvirt(out *agentv1.Domain, d *domain) {
 // not know, and is not held here either: a journal that was lost, or whose older
 // copy is all that is left. It can't be told whether such a copy has run.
 func (d *domain) stranger() bool {
-	known := d.Attempt != nil && d.Attempt.ID == d.seen.Attempt && (d.arrival() != nil || d.leaving() != nil)
+	known := d.arrival() != nil && d.copyOf(d.Attempt.ID) || d.leaving() != nil && d.Attempt.ID == d.seen.Attempt
 	return d.present() && d.seen.Attempt != "" && !known && !(d.Phase == journal.Held && d.Confirmed)
 }
 

@@ -52,6 +52,11 @@ func (c *Core) judgeIncoming(h *host, cl *claim, q *agentv1.PermissionRequest, n
 		a.Holder, a.HolderEpoch, a.Since = cl.Holder, cl.Epoch, timestamppb.New(cl.Since)
 		return a
 	}
+	if id := d.GetLiveAttempt(); id != "" && id != w.GetLiveAttempt() {
+		// A copy of a move that is over and void looks like that. The guest itself has
+		// the id of the move that brought it to where it runs, or has none.
+		return refuse(agentv1.Refusal_REFUSAL_HELD, "what comes in carries the id of the move %s, and %s on %s does not: it is not that guest", id, name, cl.Holder)
+	}
 	want := wanted(d, cl.Holder)
 	if no := c.notHere(h, false); no != nil {
 		return c.withBetter(refuse(agentv1.Refusal_REFUSAL_HOST, "%s takes nothing new: %s", h.Name, no.why), h, want, now)

@@ -280,6 +280,33 @@ func TestMigrationByHand(t *testing.T) {
 			t.Errorf("claim %+v, row %+v", cl, w.rows()[row.ID])
 		}
 	})
+	t.Run("moved by vireo before", func(t *testing.T) {
+		w := fleet(t)
+		w.hosts["h1"].domains["uuid-g1"].live = "m-before"
+		w.pass(time.Second)
+		carrying := func(id string) *agentv1.PermissionAnswer {
+			nonce := w.hosts["h2"].asks("g1", agentv1.StartKind_START_KIND_INCOMING, func(q *agentv1.PermissionRequest) { q.Domain.LiveAttempt = id })
+			w.settle()
+			return w.hosts["h2"].answered(nonce)
+		}
+		if a := carrying("m-void"); a.GetGranted() || !strings.Contains(a.GetReason(), "carries the id of the move m-void, and g1 on h1 does not") {
+			t.Errorf("a copy of another move: %v", a)
+		}
+		if cl := w.claim("g1"); cl.Phase != store.Held || len(w.rows()) != 0 {
+			t.Errorf("a refused migration has left claim %+v, rows %v", cl, w.rows())
+		}
+		a := carrying("m-before")
+		if !a.GetGranted() || a.GetSource() != "h1" || w.claim("g1").Phase != store.Transferring {
+			t.Fatalf("answer %v, claim %+v", a, w.claim("g1"))
+		}
+		// Its copy, paused on its way, is no leftover.
+		w.hosts["h2"].domains["uuid-g1"] = &fakeDomain{name: "g1", memory: 128 << 10, epoch: a.GetEpoch(), attempt: a.GetAttempt(), live: "m-before",
+			role: agentv1.Role_ROLE_TARGET, state: agentv1.AttemptState_ATTEMPT_STATE_PREPARED, phase: agentv1.ClaimPhase_CLAIM_PHASE_TRANSFERRING, proc: stopped, guard: true}
+		w.pass(2 * time.Second)
+		if l := w.core.leftovers(); len(l) != 0 {
+			t.Errorf("left over: %v", l)
+		}
+	})
 	t.Run("not where it is defined", func(t *testing.T) {
 		w := fleet(t)
 		w.shut("h2", "g1", 128)

@@ -81,10 +81,6 @@ func Judge(op Operation, subject virt.Domain, m Memory) Judgement {
 				return refuse("the move %s of %s has come in here before", id, subject.Name)
 			}
 			return Judgement{Decision: Admit, Attempt: id}
-		case op == Migrate:
-			// Also a guest that vireo has moved before and that virsh moves on: its process
-			// keeps that move's id.
-			return refuse("the move %s of %s was not prepared on this host (what vireo has moved once, \"vireo claims move\" moves on)", id, subject.Name)
 		}
 	}
 	if dep := departing(d); dep != nil && dep.Call == journal.CallOut {
@@ -95,7 +91,7 @@ func Judge(op Operation, subject virt.Domain, m Memory) Judgement {
 	if m.Moving {
 		return refuse("%s is about to be moved from here", subject.Name)
 	}
-	if incoming && a.Arrival.ByHand && !a.Arrival.Admitted && op != Restore && !m.Known {
+	if incoming && a.Arrival.ByHand && !a.Arrival.Admitted && a.Arrival.Carries == subject.Attempt && op != Restore && !m.Known {
 		return Judgement{Decision: Admit, Attempt: a.ID}
 	}
 	switch {
@@ -113,6 +109,10 @@ func Judge(op Operation, subject virt.Domain, m Memory) Judgement {
 		return refuse("%s was seen at work on more than one host: vireo claims resolve", subject.Name)
 	case op == Migrate && m.Known:
 		return refuse("%s is defined here already: a migration by hand could be mixed up with a start", subject.Name)
+	case op == Migrate && subject.Attempt != "":
+		// A guest that vireo has moved keeps that move's id, also when virsh moves it on:
+		// the leader knows whose id it is.
+		return Judgement{Decision: Ask, Reason: fmt.Sprintf("the move %s of %s was not prepared on this host, and a migration by hand needs the manager's consent", subject.Attempt, subject.Name)}
 	case op == Migrate:
 		return Judgement{Decision: Ask, Reason: fmt.Sprintf("a migration of %s by hand needs the manager's consent", subject.Name)}
 	case d.Phase == journal.Held && d.Confirmed:

@@ -9,7 +9,7 @@
 // # Format
 //
 // Version 1, 2026-11-23; the same day: names, the hook's mode, grounds of starts, admitted
-// arrivals, owed autostarts. Lines of text:
+// arrivals, owed autostarts, what an arrival by hand carries. Lines of text:
 //
 //	vireo-journal 1 COUNT
 //	CRC JSON

@@ -193,9 +193,12 @@ type Arrival struct {
 	// attempt's to remove. Unknown counts as true.
 	StoodBefore bool `json:"stood_before,omitempty"`
 	// ByHand: somebody's virsh brings it, with the leader's consent; its XML
-	// carries no attempt id. Admitted: the hook has let it in, which it does once.
-	ByHand   bool `json:"by_hand,omitempty"`
-	Admitted bool `json:"admitted,omitempty"`
+	// carries not this attempt's id but Carries, that of the move by which vireo
+	// last moved the process; empty if it never did. Admitted: the hook has let it
+	// in, which it does once.
+	ByHand   bool   `json:"by_hand,omitempty"`
+	Carries  string `json:"carries,omitempty"`
+	Admitted bool   `json:"admitted,omitempty"`
 	// Complete: the memory was here and the guard kept the copy. Resumed: it
 	// has run since, or somebody was told to let it.
 	Complete   bool      `json:"complete,omitempty"`

@@ -2056,7 +2056,8 @@ type Domain struct {
 	AttemptState    AttemptState `protobuf:"varint,23,opt,name=attempt_state,json=attemptState,proto3,enum=vireo.agent.v1.AttemptState" json:"attempt_state,omitempty"`
 	Role            Role         `protobuf:"varint,24,opt,name=role,proto3,enum=vireo.agent.v1.Role" json:"role,omitempty"`
 	StartInProgress bool         `protobuf:"varint,25,opt,name=start_in_progress,json=startInProgress,proto3" json:"start_in_progress,omitempty"`
-	// The attempt id found in the live XML: only an incoming copy has one.
+	// The attempt id found in the live XML: of the move that brought the process here, or of an earlier one if
+	// somebody has migrated it by hand since. In a PermissionRequest: what the migration that comes in carries.
 	LiveAttempt string `protobuf:"bytes,26,opt,name=live_attempt,json=liveAttempt,proto3" json:"live_attempt,omitempty"`
 	// How the process that this host had at the beginning of the attempt ended; unset while it lives.
 	Gone Gone `protobuf:"varint,27,opt,name=gone,proto3,enum=vireo.agent.v1.Gone" json:"gone,omitempty"`
@@ -4078,7 +4079,8 @@ type VirshResult struct {
 	Stdout        []byte                 `protobuf:"bytes,2,opt,name=stdout,proto3" json:"stdout,omitempty"`
 	Stderr        []byte                 `protobuf:"bytes,3,opt,name=stderr,proto3" json:"stderr,omitempty"`
 	ExitCode      int32                  `protobuf:"varint,4,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"` // the command was refused or could not be run
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`      // the command was refused or could not be run
+	Refused       bool                   `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"` // it is none of those that may be run, or not with these arguments
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4146,6 +4148,13 @@ func (x *VirshResult) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *VirshResult) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
 }
 
 // Note is something an operator should see in the events of the host.
@@ -4513,13 +4522,14 @@ const file_agent_wire_v1_agent_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"2\n" +
 	"\fVirshRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04args\x18\x02 \x03(\tR\x04args\"\x80\x01\n" +
+	"\x04args\x18\x02 \x03(\tR\x04args\"\x9a\x01\n" +
 	"\vVirshResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06stdout\x18\x02 \x01(\fR\x06stdout\x12\x16\n" +
 	"\x06stderr\x18\x03 \x01(\fR\x06stderr\x12\x1b\n" +
 	"\texit_code\x18\x04 \x01(\x05R\bexitCode\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"^\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x18\n" +
+	"\arefused\x18\x06 \x01(\bR\arefused\"^\n" +
 	"\x04Note\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
