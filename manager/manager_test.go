@@ -260,13 +260,16 @@ func TestVirshFindsTheHost(t *testing.T) {
 	_, h2, w2 := s.join("h2")
 	h1.Received(report(w1, 1, guest("g1")))
 	h2.Received(report(w2, 1))
-	asked := make(chan []string, 1)
+	asked := make(chan []string, 2)
 	go func() {
 		for m := range link1.got {
 			if v := m.GetVirsh(); v != nil {
 				asked <- v.GetArgs()
-				h1.Received(&agentv1.AgentMessage{Body: &agentv1.AgentMessage_Virsh{Virsh: &agentv1.VirshResult{Id: v.GetId(), Stdout: []byte("running\n\n")}}})
-				return
+				r := &agentv1.VirshResult{Id: v.GetId(), Stdout: []byte("running\n\n")}
+				if v.GetArgs()[0] == "destroy" {
+					r = &agentv1.VirshResult{Id: v.GetId(), Error: "not allowed", Refused: true}
+				}
+				h1.Received(&agentv1.AgentMessage{Body: &agentv1.AgentMessage_Virsh{Virsh: r}})
 			}
 		}
 	}()
@@ -276,6 +279,10 @@ func TestVirshFindsTheHost(t *testing.T) {
 	}
 	if args := <-asked; !slices.Equal(args, []string{"domstate", "g1"}) {
 		t.Errorf("asked for %q", args)
+	}
+	res, err = s.client.Virsh(s.ctx, connect.NewRequest(&managerv1.VirshRequest{Domain: "g1", Args: []string{"destroy"}}))
+	if err != nil || len(res.Msg.Outputs) != 1 || !res.Msg.Outputs[0].Refused || res.Msg.Outputs[0].Error != "not allowed" {
+		t.Errorf("what the agent refuses: %v, %v", res, err)
 	}
 	if _, err := s.client.Virsh(s.ctx, connect.NewRequest(&managerv1.VirshRequest{Domain: "g9", Args: []string{"domstate"}})); err == nil {
 		t.Error("an unknown domain was found")

@@ -138,7 +138,7 @@ func (c *Core) virshDone(s *Session, r *agentv1.VirshResult) {
 		return
 	}
 	delete(c.asked.virsh, r.GetId())
-	call.done(&managerv1.VirshOutput{Host: call.host, Stdout: r.GetStdout(), Stderr: r.GetStderr(), ExitCode: r.GetExitCode(), Error: r.GetError()})
+	call.done(&managerv1.VirshOutput{Host: call.host, Stdout: r.GetStdout(), Stderr: r.GetStderr(), ExitCode: r.GetExitCode(), Error: r.GetError(), Refused: r.GetRefused()})
 }
 
 // failVirsh answers for an agent that has gone.

@@ -45,12 +45,12 @@ type Virsh struct {
 }
 
 // Run runs one command: its name, its options, and the domain (name or UUID)
-// where the command wants one. What is not on the list is refused in Error. It
-// is an agent.Virsh.
+// where the command wants one. What is not on the list is Refused, with the
+// reason in Error. It is an agent.Virsh.
 func (v Virsh) Run(ctx context.Context, args []string) *agentv1.VirshResult {
 	line, err := check(args)
 	if err != nil {
-		return &agentv1.VirshResult{Error: err.Error()}
+		return &agentv1.VirshResult{Error: err.Error(), Refused: true}
 	}
 	res, err := v.Runner.Run(ctx, limits, v.Path, append([]string{"--readonly", "--connect", v.URI}, line...)...)
 	if err != nil {

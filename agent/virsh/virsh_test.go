@@ -60,8 +60,8 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := echo(t).Run(t.Context(), args)
-			if got.GetError() == "" || len(got.GetStdout()) != 0 {
-				t.Errorf("ran %q", got.GetStdout())
+			if got.GetError() == "" || !got.GetRefused() || len(got.GetStdout()) != 0 {
+				t.Errorf("ran %q, %v", got.GetStdout(), got)
 			}
 			if len(got.GetError()) > 200 {
 				t.Errorf("an error of %d bytes", len(got.GetError()))
@@ -72,7 +72,7 @@ func TestRefused(t *testing.T) {
 
 func TestMissing(t *testing.T) {
 	v := Virsh{Path: "/nonexistent/virsh", URI: "x:///", Runner: new(run.Runner)}
-	if got := v.Run(t.Context(), []string{"list"}); !strings.Contains(got.GetError(), "/nonexistent/virsh") {
+	if got := v.Run(t.Context(), []string{"list"}); !strings.Contains(got.GetError(), "/nonexistent/virsh") || got.GetRefused() {
 		t.Errorf("%q", got.GetError())
 	}
 }

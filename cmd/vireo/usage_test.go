@@ -134,6 +134,21 @@ func TestVirsh(t *testing.T) {
 	if got != (result{1, "", "error: failed to get domain 'g9'\n"}) {
 		t.Errorf("failure: %+v", got)
 	}
+	const no = `virsh destroy is not allowed; allowed: dominfo`
+	got, req = ask("virsh destroy g1", &managerv1.VirshOutput{Host: "h2", Error: no, Refused: true})
+	if got != (result{4, "", "vireo: virsh on h2: " + no + "\n"}) || req.Domain != "g1" || !reflect.DeepEqual(req.Args, []string{"destroy"}) {
+		t.Errorf("a command that changes something: %+v for %v", got, req)
+	}
+	// Not reached is not refused, whatever was asked for.
+	got, _ = ask("virsh destroy g1", &managerv1.VirshOutput{Host: "h2", Error: "not reached: silent for 20s"})
+	if got.code != 1 {
+		t.Errorf("a host that is away: %+v", got)
+	}
+	got, _ = ask("virsh list --nonsense", &managerv1.VirshOutput{Host: "h1", Error: "virsh list --nonsense is not allowed", Refused: true},
+		&managerv1.VirshOutput{Host: "h2", Error: "the agent is away"})
+	if got.code != 4 {
+		t.Errorf("refused by one, the other away: %+v", got)
+	}
 }
 
 func TestImport(t *testing.T) {

@@ -102,8 +102,8 @@ func (p *program) virsh(c *cli.Context) error {
 		if o.Error != "" {
 			p.notef("vireo: virsh on %s: %s\n", o.Host, o.Error)
 			code = max(code, apierr.ExitFailed)
-			if req.Args[0] != "list" && !slices.Contains(virshCommands, req.Args[0]) {
-				code = apierr.ExitRefused // agents run nothing else
+			if o.Refused {
+				code = apierr.ExitRefused
 			}
 		}
 		code = max(code, int(o.ExitCode))

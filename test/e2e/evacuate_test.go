@@ -132,8 +132,8 @@ func TestVirshWhereTheGuestIs(t *testing.T) {
 		for _, args := range [][]string{{"virsh", "destroy", guest}, {"virsh", "dumpxml", guest, "--security-info"}, {"virsh", "list", ";", "reboot"}} {
 			out, err := fleet.Vireo(t.Context(), args...)
 			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.ExitCode() == 0 {
-				t.Errorf("vireo %s was not refused: %s, %v", strings.Join(args, " "), out, err)
+			if !errors.As(err, &exit) || exit.ExitCode() != 4 {
+				t.Errorf("vireo %s was not refused with exit code 4: %s, %v", strings.Join(args, " "), out, err)
 			}
 		}
 	})

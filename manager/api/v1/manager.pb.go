@@ -3881,7 +3881,8 @@ type VirshOutput struct {
 	Stdout        []byte                 `protobuf:"bytes,2,opt,name=stdout,proto3" json:"stdout,omitempty"`
 	Stderr        []byte                 `protobuf:"bytes,3,opt,name=stderr,proto3" json:"stderr,omitempty"`
 	ExitCode      int32                  `protobuf:"varint,4,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`      // it was refused, or could not be run
+	Refused       bool                   `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"` // the host's agent does not run such a command
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3949,6 +3950,13 @@ func (x *VirshOutput) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *VirshOutput) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
 }
 
 type CreateTokenRequest struct {
@@ -5643,13 +5651,14 @@ const file_manager_api_v1_manager_proto_rawDesc = "" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x12\n" +
 	"\x04args\x18\x03 \x03(\tR\x04args\"H\n" +
 	"\rVirshResponse\x127\n" +
-	"\aoutputs\x18\x01 \x03(\v2\x1d.vireo.manager.v1.VirshOutputR\aoutputs\"\x84\x01\n" +
+	"\aoutputs\x18\x01 \x03(\v2\x1d.vireo.manager.v1.VirshOutputR\aoutputs\"\x9e\x01\n" +
 	"\vVirshOutput\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x16\n" +
 	"\x06stdout\x18\x02 \x01(\fR\x06stdout\x12\x16\n" +
 	"\x06stderr\x18\x03 \x01(\fR\x06stderr\x12\x1b\n" +
 	"\texit_code\x18\x04 \x01(\x05R\bexitCode\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"z\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x18\n" +
+	"\arefused\x18\x06 \x01(\bR\arefused\"z\n" +
 	"\x12CreateTokenRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x126\n" +
 	"\tvalid_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bvalidFor\x12\x18\n" +
