@@ -77,7 +77,11 @@ func (m *Manager) RevokeOperator(ctx context.Context, req *connect.Request[manag
 	case q.GetReason() == "":
 		return nil, apierr.New(apierr.Input, "revoking a certificate needs a reason")
 	case q.GetSerial() != "":
-		key = revokedSerial + strings.ToLower(strings.TrimLeft(q.GetSerial(), "0"))
+		serial, ok := pki.ParseSerial(q.GetSerial())
+		if !ok {
+			return nil, apierr.New(apierr.Input, "%q is no certificate's serial number, expected hexadecimal digits", q.GetSerial())
+		}
+		key = revokedSerial + serial
 	case !pki.ValidName(q.GetName()):
 		return nil, apierr.New(apierr.Input, "%q is no operator's name", q.GetName())
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/url"
 	"regexp"
 	"strings"
@@ -77,6 +78,16 @@ func Identify(cert *x509.Certificate) (*Peer, *Actor, error) {
 
 // Serial is a certificate's serial number as vireo writes it: lower-case hex.
 func Serial(cert *x509.Certificate) string { return cert.SerialNumber.Text(16) }
+
+// ParseSerial reads a serial number as people have it, with or without colons,
+// and returns it as Serial does.
+func ParseSerial(s string) (string, bool) {
+	n, ok := new(big.Int).SetString(strings.ReplaceAll(s, ":", ""), 16)
+	if !ok || n.Sign() <= 0 {
+		return "", false
+	}
+	return n.Text(16), true
+}
 
 // IssuedAt is when a certificate was made: its beginning lies before that, for
 // clocks that are behind.
