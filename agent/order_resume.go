@@ -174,8 +174,9 @@ func (c *Core) settled(d *domain, o *agentv1.Order, now time.Time) {
 // closed closes the attempt on this host.
 func (c *Core) closed(d *domain, o *agentv1.Order, phase journal.Phase, now time.Time) {
 	next := d.raised(o)
-	next.Phase = phase
-	next.Confirmed = next.Confirmed && phase == journal.Held
+	if phase != journal.Held {
+		next.Phase, next.Confirmed = phase, false
+	}
 	old := d.Attempt
 	mine := old != nil && old.ID == o.GetAttempt()
 	if mine && old.Stage != journal.Void {

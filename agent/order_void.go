@@ -77,6 +77,7 @@ func (c *Core) voided(d *domain, o *agentv1.Order, now time.Time, then func(now 
 		then(now)
 		return
 	}
+	c.startedAlone(d, now) // then what is here is a start in progress
 	c.done(d, o, now)
 	c.sight(d)
 }
@@ -121,6 +122,9 @@ func (c *Core) voidCopy(d *domain, o *agentv1.Order, now time.Time) {
 		return
 	case arr != nil && d.Attempt.ID == o.GetAttempt() && arr.Resumed:
 		c.refuse(d, o, now, "the copy has run here")
+		return
+	case d.Phase == journal.Held && d.Confirmed:
+		c.refuse(d, o, now, "this host holds the claim: the copy is the guest, and was paused by somebody")
 		return
 	}
 	want := virt.Expect{ID: d.seen.ID, State: virt.StatePaused, Attempt: d.seen.Attempt}

@@ -230,10 +230,14 @@ func kind(o *agentv1.Order) string {
 }
 
 // raised is the domain's entry as it is once the order is obeyed, to be
-// changed further and committed.
+// changed further and committed. A permission is for its epoch: what was held
+// with an older one is not held any more, unless the order says so.
 func (d *domain) raised(o *agentv1.Order) journal.Domain {
 	next := d.Domain.Clone()
 	next.Generation, next.Epoch = o.GetGeneration(), o.GetEpoch()
+	if next.Phase == journal.Held && (next.Generation != d.Generation || next.Epoch != d.Epoch) {
+		next.Phase, next.Confirmed = journal.Transferring, false
+	}
 	return next
 }
 

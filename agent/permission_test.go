@@ -123,6 +123,21 @@ func TestHookAnswersFromMemory(t *testing.T) {
 			s.order(&agentv1.Order{Id: "release", Epoch: 6, Body: &agentv1.Order_Release{Release: &agentv1.Release{}}})
 			s.close()
 		}, hook.Prepare, plain, "does not hold the claim"},
+		{"held, and the claim was given to an attempt that never began", func(s *station) {
+			s.confirmed(5)
+			s.order(&agentv1.Order{Id: "void", Epoch: 6, Attempt: "a1", Body: &agentv1.Order_Void{Void: &agentv1.Void{}}})
+			s.close()
+		}, hook.Prepare, plain, "does not hold the claim"},
+		{"held, and the claim was given to an attempt that can't begin", func(s *station) {
+			s.confirmed(5)
+			s.order(&agentv1.Order{Id: "move", Epoch: 6, Attempt: "a1", Body: &agentv1.Order_Move{Move: &agentv1.Move{Target: "h9"}}})
+			s.close()
+		}, hook.Prepare, plain, "does not hold the claim"},
+		{"held, and a void that was owed", func(s *station) {
+			s.confirmed(5)
+			s.order(&agentv1.Order{Id: "void", Epoch: 5, Attempt: "a1", Body: &agentv1.Order_Void{Void: &agentv1.Void{}}})
+			s.close()
+		}, hook.Prepare, plain, ""},
 		{"an attempt that nobody prepared", func(s *station) { s.close() }, hook.Migrate, carrying(t, "a1"), "a1 of g1 was not prepared on this host"},
 		{"an attempt that was prepared", func(s *station) { s.order(prepare) }, hook.Migrate, carrying(t, "a1"), ""},
 		{"the copy of a prepared attempt", func(s *station) { s.order(prepare) }, hook.Prepare, carrying(t, "a1"), ""},

@@ -97,7 +97,8 @@ func (c *Core) showAttempt(out *agentv1.Domain, d *domain, a *journal.Attempt) {
 		out.Call = agentv1.Call_CALL_ENDED
 	}
 	if arr := a.Arrival; arr != nil {
-		out.Complete = arr.Complete && d.copyOf(a.ID)
+		// A stranger's copy is complete or not by itself, whatever the latest known attempt was.
+		out.Complete = out.Complete || arr.Complete && d.copyOf(a.ID)
 		out.CompleteAt, out.ResumedAt = stamp(arr.CompleteAt), stamp(arr.ResumedAt)
 	}
 	dep := a.Departure

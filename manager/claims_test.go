@@ -261,3 +261,33 @@ func TestSilentTargetIsVoidedLater(t *testing.T) {
 		t.Errorf("the attempt is %s on %s", d.state, row.Target)
 	}
 }
+
+// TestOwedVoidOfWhatHasBecomeTheGuest: somebody lets the copy run that a silent
+// target was to void, and the source's is stopped by hand. What runs is the
+// guest: nothing is owed for it any more.
+func TestOwedVoidOfWhatHasBecomeTheGuest(t *testing.T) {
+	w := fleet(t)
+	w.hosts["h1"].loseFinish = true
+	w.evacuate("h1")
+	w.until("the guest has stopped", 20*time.Second, func() bool { return w.hosts["h1"].domains["uuid-g1"].progress == 3 })
+	row := w.row("g1")
+	source, target := w.hosts["h1"].domains["uuid-g1"], w.hosts[row.Target].domains["uuid-g1"]
+	w.hosts[row.Target].disconnect()
+	w.until("g1 is rolled back", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.RolledBack })
+	source.planted, target.planted = true, true
+	target.proc, target.guard = running, false // virsh resume
+	source.proc = none                         // virsh destroy
+	w.hosts[row.Target].reconnect()
+	w.until("the claim has followed", 30*time.Second, func() bool { return w.claim("g1").Holder == row.Target })
+	w.until("nothing is owed", 30*time.Second, func() bool {
+		for k := range w.core.owed {
+			if k.attempt == row.ID {
+				return false
+			}
+		}
+		return true
+	})
+	if target.proc != running {
+		t.Error("the running copy was destroyed")
+	}
+}

@@ -133,10 +133,14 @@ func closed(d *agentv1.Domain) bool {
 	return d.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_ENDED || d.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID
 }
 
-// presence translates what libvirt shows. Any state but paused may execute.
+// presence translates what libvirt shows. Any state but paused may execute; where
+// a start is in progress nobody can say yet.
 func presence(d *agentv1.Domain) migration.Presence {
 	switch d.GetState() {
 	case agentv1.DomainState_DOMAIN_STATE_NONE, agentv1.DomainState_DOMAIN_STATE_SHUTOFF:
+		if d.GetStartInProgress() {
+			return migration.Unknown
+		}
 		return migration.None
 	case agentv1.DomainState_DOMAIN_STATE_PAUSED:
 		return migration.Paused

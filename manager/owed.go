@@ -39,7 +39,9 @@ func (c *Core) payOwedTo(h *host, now time.Time) {
 		}
 		switch o.Kind {
 		case store.OwedVoid:
-			if s := h.word(o.Domain); s.GetAttempt() == o.Attempt && s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID && !active(s.Domain) {
+			s := h.word(o.Domain)
+			voided := s.GetAttempt() == o.Attempt && s.GetAttemptState() == agentv1.AttemptState_ATTEMPT_STATE_VOID && !active(s.Domain)
+			if voided || c.becameTheGuest(h, o, s) {
 				c.settleOwed(key, now)
 				continue
 			}
@@ -51,6 +53,15 @@ func (c *Core) payOwedTo(h *host, now time.Time) {
 			c.tell(h, orderKey{h.Name, o.Domain, o.Attempt, string(migration.Settle)}, c.epochFor(o), settleBody(o.Keep, o.Autostart, ""), now)
 		}
 	}
+}
+
+// becameTheGuest says whether the copy that a debt would end is the guest by now:
+// somebody has let it run, no other copy is left, and the claim has followed it.
+// There is nothing to void any more, and a running copy is never destroyed.
+func (c *Core) becameTheGuest(h *host, o store.Owed, s *sight) bool {
+	cl := c.claims[o.Domain]
+	return cl != nil && cl.Phase == store.Held && cl.Holder == h.Name && s.GetLiveAttempt() == o.Attempt && active(s.Domain) &&
+		s.GetEpoch() == cl.Epoch && s.GetPhase() == agentv1.ClaimPhase_CLAIM_PHASE_HELD
 }
 
 // sortedOwed returns the debts, oldest first.
