@@ -18,6 +18,15 @@ type exit struct {
 	decided bool
 	// last is the detail of libvirt's Stopped event, "" before it.
 	last string
+	// log is what the domain's own log says of the end, once it was read.
+	log logRead
+}
+
+// logRead is libvirt's word about an end that outlives libvirtd, asked for when
+// nothing else tells.
+type logRead struct {
+	asked, read bool
+	reason      virt.Reason
 }
 
 // lostCall is a migrate call whose return this agent will not see: it was made
@@ -147,6 +156,10 @@ func (c *Core) decide(d *domain, now time.Time) {
 	if gone == "" || gone == dep.Gone {
 		return
 	}
+	if gone == journal.NobodyKnows && !d.exit.log.read {
+		c.readLog(d)
+		return
+	}
 	d.exit.decided = true
 	c.learn(d, func(n *journal.Domain) {
 		dep := n.Attempt.Departure
@@ -161,7 +174,33 @@ func (c *Core) decide(d *domain, now time.Time) {
 	c.considerAlone(d, now)
 }
 
-// ending says how the process ended: by the move only on one of the four
+// readLog asks what libvirt noted of the end, before nobody knows it. Not for an
+// end from before a boot: the machine may have gone down before the log's last
+// lines came to its disk, and what is there be of an earlier end.
+func (c *Core) readLog(d *domain) {
+	if d.exit.log.asked {
+		return
+	}
+	d.exit.log.asked = true
+	attempt := d.Attempt.ID
+	c.Hands.LoggedEnd(d.Name, func(now time.Time, reason virt.Reason, err error) {
+		c.step++
+		if d.Attempt == nil || d.Attempt.ID != attempt {
+			return
+		}
+		if virt.OutcomeUnknown(err) {
+			d.exit.log.asked = false // the next look asks again
+			return
+		}
+		if err != nil {
+			c.Log.Warn("the domain's log was not read", "domain", d.UUID, "error", err)
+		}
+		d.exit.log.read, d.exit.log.reason = true, reason
+		c.decide(d, now)
+	})
+}
+
+// ending says how the process ended: by the move only on one of the five
 // grounds that prove that it did not run after its last stop. Empty: libvirt
 // has not shown it yet.
 func (c *Core) ending(d *domain, dep *journal.Departure) journal.Gone {
@@ -174,6 +213,8 @@ func (c *Core) ending(d *domain, dep *journal.Departure) journal.Gone {
 		return journal.ByTheMove // its last word was Suspended Migrated
 	case d.exit.last == virt.DetailMigrated, shutOff && d.seen.Reason == virt.ReasonMigrated:
 		return journal.ByTheMove
+	case d.exit.log.reason == virt.ReasonMigrated:
+		return journal.ByTheMove // libvirt wrote so before it killed the process
 	case went && dep.Persistent && dep.CallError == "":
 		return journal.ByTheMove // the definition went with the call
 	case dep.Destroying && (d.exit.last == virt.DetailDestroyed || shutOff || went):

@@ -36,6 +36,8 @@ type Hands interface {
 	// Barrier is done after every event that libvirtd had sent before has been
 	// handed to the Core.
 	Barrier(done Done[struct{}])
+	// LoggedEnd is virt.Inspector's.
+	LoggedEnd(name string, done Done[virt.Reason])
 
 	// Migrate's outcome is errors.Is ErrNotCalled when the call was never made.
 	// maxDowntime 0 leaves QEMU's own.

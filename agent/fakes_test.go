@@ -81,6 +81,10 @@ func (h *testHands) Survey(q Question, done Done[Ground]) {
 	call(h, done, func(ctx context.Context, c virt.Conn) (Ground, error) { return (&ground{}).survey(ctx, c, q) })
 }
 
+func (h *testHands) LoggedEnd(name string, done Done[virt.Reason]) {
+	call(h, done, func(ctx context.Context, c virt.Conn) (virt.Reason, error) { return c.LoggedEnd(ctx, name) })
+}
+
 func (h *testHands) Barrier(done Done[struct{}]) {
 	// Not an order: what the fake had sent is in the inbox already, before the outcome.
 	call(h, done, func(ctx context.Context, c virt.Conn) (struct{}, error) { return struct{}{}, c.Barrier(ctx) })

@@ -147,6 +147,10 @@ func (h *hands) Survey(q Question, done Done[Ground]) {
 	ask(h, done, func(ctx context.Context, c virt.Conn) (Ground, error) { return h.ground.survey(ctx, c, q) })
 }
 
+func (h *hands) LoggedEnd(name string, done Done[virt.Reason]) {
+	ask(h, done, func(ctx context.Context, c virt.Conn) (virt.Reason, error) { return c.LoggedEnd(ctx, name) })
+}
+
 func (h *hands) Barrier(done Done[struct{}]) {
 	h.tell(done, func(ctx context.Context, c virt.Conn) error {
 		ctx, cancel := context.WithTimeout(ctx, barrierWait)

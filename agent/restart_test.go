@@ -150,6 +150,47 @@ func TestNobodyKnows(t *testing.T) {
 	a.mustSay(t, doneOutcome, "", say(11, "m1", &agentv1.Void{}))
 }
 
+// Nobody was looking and libvirtd has ended between the end of the process and all
+// the rest: what it wrote in the domain's log before tells, unless another process
+// has begun since.
+func TestOnlyTheLogKnows(t *testing.T) {
+	for name, tt := range map[string]struct {
+		then func(t *testing.T, a *station)
+		want agentv1.Gone
+	}{
+		"the log tells": {func(*testing.T, *station) {}, agentv1.Gone_GONE_BY_THE_MOVE},
+		"started since": {func(t *testing.T, a *station) { must(t, a.conn().Start(t.Context(), guest)) }, agentv1.Gone_GONE_NOBODY_KNOWS},
+		"the machine was booted since": {func(_ *testing.T, a *station) {
+			a.host.Crash()
+			a.host.Boot()
+		}, agentv1.Gone_GONE_NOBODY_KNOWS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, a, _ := stage(t)
+			w.hosts["B"].mustSay(t, doneOutcome, "", say(11, "m1", w.hosts["B"].prepares()))
+			exited := false
+			w.fleet.At(guest, virttest.Exited, func() { exited = true })
+			a.mustSay(t, begunOutcome, "", say(11, "m1", a.moves()))
+			w.until("called", func() bool { return a.sees().GetCall() == agentv1.Call_CALL_OUT })
+			a.kill()
+			w.until("the process has ended", func() bool { return exited })
+			a.host.KillLibvirtd()
+			w.pass(time.Second)
+			a.host.StartLibvirtd()
+			if d, err := a.conn().Domain(t.Context(), guest); err != nil || d.Present() || d.Reason != virt.ReasonUnknown {
+				t.Fatalf("after libvirtd's restart: %+v, %v; want shut off, unknown", d, err)
+			}
+			tt.then(t, a)
+			a.start()
+			a.open(5)
+			w.pass(time.Second)
+			if g := a.sees().GetGone(); g != tt.want {
+				t.Errorf("gone %s, want %s", g, tt.want)
+			}
+		})
+	}
+}
+
 // A call that nobody waits for any more has ended when libvirt has shown no job
 // for 40 s, and not before.
 func TestLostCallEndsAfterFortySecondsWithoutAJob(t *testing.T) {

@@ -57,6 +57,12 @@ type Inspector interface {
 	// Process returns the domain's QEMU process. A zero Process and no error
 	// mean that there is none, or that the connection is to another machine.
 	Process(ctx context.Context, uuid string) (Process, error)
+	// LoggedEnd returns why libvirt ended the last process of the domain with that
+	// name, from the line that it writes to the domain's own log before it kills the
+	// process, and that its own death does not take back. Empty when that process has
+	// not been ended, when the log does not tell, and when the connection is to
+	// another machine.
+	LoggedEnd(ctx context.Context, name string) (Reason, error)
 }
 
 // Mover moves domains. What these calls answer is a hint: ownership moves on

@@ -167,6 +167,10 @@ func (h *hands) Survey(q agent.Question, done agent.Done[agent.Ground]) {
 	})
 }
 
+func (h *hands) LoggedEnd(name string, done agent.Done[virt.Reason]) {
+	ask(h, done, func(ctx context.Context, c virt.Conn) (virt.Reason, error) { return c.LoggedEnd(ctx, name) })
+}
+
 func (h *hands) Barrier(done agent.Done[struct{}]) {
 	st, s := h.st, h.st.s
 	c, err := h.own()

@@ -33,9 +33,10 @@ type Options struct {
 	// Default 64.
 	MaxCalls int
 	// Where the machine's own files are: QEMU's pids, processes, libvirt's
-	// configuration and bridges. Defaults /run, /proc, /etc, /sys.
-	RunRoot, ProcRoot, EtcRoot, SysRoot string
-	Log                                 *slog.Logger // nil: none
+	// configuration, bridges and domains' logs. Defaults /run, /proc, /etc, /sys,
+	// /var/log.
+	RunRoot, ProcRoot, EtcRoot, SysRoot, LogRoot string
+	Log                                          *slog.Logger // nil: none
 }
 
 func (o Options) withDefaults() Options {
@@ -48,6 +49,7 @@ func (o Options) withDefaults() Options {
 	set(&o.ProcRoot, "/proc")
 	set(&o.EtcRoot, "/etc")
 	set(&o.SysRoot, "/sys")
+	set(&o.LogRoot, "/var/log")
 	if o.CallTimeout == 0 {
 		o.CallTimeout = 15 * time.Second
 	}

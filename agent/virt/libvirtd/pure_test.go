@@ -388,7 +388,7 @@ func TestCallsAreBounded(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	open, err := New(Options{CallTimeout: 20 * time.Millisecond})
+	open, err := New(Options{CallTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -279,6 +279,16 @@ func (c *conn) LastJob(ctx context.Context, uuid string) (j virt.Job, err error)
 	return j, err
 }
 
+func (c *conn) LoggedEnd(ctx context.Context, name string) (r virt.Reason, err error) {
+	err = c.ask(ctx, "log", name, func() error {
+		if c.from == c.h {
+			r = c.h.logged[name]
+		}
+		return nil
+	})
+	return r, err
+}
+
 func (c *conn) Process(ctx context.Context, uuid string) (p virt.Process, err error) {
 	err = c.on(ctx, "process", uuid, func(d *domain) error {
 		if d.proc != nil && c.from == c.h {

@@ -77,6 +77,7 @@ func Contract(t *testing.T, run func(t *testing.T, name string, test func(*testi
 }
 
 const (
+	guestName = "contract-1"
 	guestUUID = "7d3a0c44-0001-4b60-9f1c-5a6e0f6a1c01"
 	otherUUID = "7d3a0c44-0002-4b60-9f1c-5a6e0f6a1c02"
 	attemptID = "01J9-contract-attempt"
@@ -153,7 +154,7 @@ func (x *bench) absent(c virt.Conn, uuid, where string) {
 // start defines and boots the guest on A.
 func (x *bench) start() virt.Domain {
 	x.Helper()
-	uuid, err := x.a.Define(x.ctx(), x.Guest("contract-1", guestUUID))
+	uuid, err := x.a.Define(x.ctx(), x.Guest(guestName, guestUUID))
 	x.must(err)
 	if uuid != guestUUID {
 		x.Fatalf("defined %s as %s", guestUUID, uuid)
@@ -275,7 +276,7 @@ func testHost(_ *testing.T, x *bench) {
 	if has, err := x.a.HasBridge(x.ctx(), "no-such-bridge"); has || err != nil {
 		x.Errorf("HasBridge(no-such-bridge) = %v, %v", has, err)
 	}
-	ok, reason, err := x.b.CompareCPU(x.ctx(), x.Guest("contract-1", guestUUID))
+	ok, reason, err := x.b.CompareCPU(x.ctx(), x.Guest(guestName, guestUUID))
 	if !ok || err != nil {
 		x.Errorf("the guest's own CPU is not compatible: %s, %v", reason, err)
 	}
@@ -286,22 +287,22 @@ func testHost(_ *testing.T, x *bench) {
 
 func testDefinitions(_ *testing.T, x *bench) {
 	x.absent(x.a, guestUUID, "A")
-	if _, err := x.a.Find(x.ctx(), "contract-1"); !virt.IsNoDomain(err) {
+	if _, err := x.a.Find(x.ctx(), guestName); !virt.IsNoDomain(err) {
 		x.Fatalf("Find of a free name: %v", err)
 	}
 	for range 2 { // defining twice is an update
-		_, err := x.a.Define(x.ctx(), x.Guest("contract-1", guestUUID))
+		_, err := x.a.Define(x.ctx(), x.Guest(guestName, guestUUID))
 		x.must(err)
 	}
-	uuid, err := x.a.Find(x.ctx(), "contract-1")
+	uuid, err := x.a.Find(x.ctx(), guestName)
 	if uuid != guestUUID || err != nil {
 		x.Fatalf("Find = %q, %v", uuid, err)
 	}
-	if _, err := x.a.Define(x.ctx(), x.Guest("contract-1", otherUUID)); !virt.IsRefused(err) {
+	if _, err := x.a.Define(x.ctx(), x.Guest(guestName, otherUUID)); !virt.IsRefused(err) {
 		x.Errorf("a second domain of the same name: %v, want a refusal", err)
 	}
 	d := x.domain(x.a, guestUUID)
-	if d.Name != "contract-1" || d.State != virt.StateShutOff || d.ID != virt.Inactive || d.Present() || d.Running() ||
+	if d.Name != guestName || d.State != virt.StateShutOff || d.ID != virt.Inactive || d.Present() || d.Running() ||
 		!d.Persistent || d.Autostart || d.ManagedSave || d.Attempt != "" || d.Title == "" || d.MaxMemoryKiB == 0 || d.VCPUs != 1 {
 		x.Errorf("defined domain: %+v", d)
 	}
@@ -320,7 +321,7 @@ func testDefinitions(_ *testing.T, x *bench) {
 	x.must(err)
 	all, err := x.a.Domains(x.ctx())
 	x.must(err)
-	if len(all) != 2 || all[0].Name != "contract-1" || all[1].Name != "contract-2" {
+	if len(all) != 2 || all[0].Name != guestName || all[1].Name != "contract-2" {
 		x.Errorf("list: %+v", all)
 	}
 	if one := x.domain(x.a, guestUUID); len(all) > 0 && !same(one, all[0]) {
@@ -346,8 +347,17 @@ func same(a, b virt.Domain) bool {
 		a.Machine == b.Machine && a.CPUModel == b.CPUModel && slices.EqualFunc(a.NICs, b.NICs, func(p, q virt.NIC) bool { return p == q })
 }
 
+// logs looks at what A's libvirt wrote of the end of the contract's guest.
+func (x *bench) logs(want virt.Reason, when string) {
+	x.Helper()
+	if got, err := x.a.LoggedEnd(x.ctx(), guestName); got != want || err != nil {
+		x.Errorf("%s: its log says %q, %v; want %q", when, got, err, want)
+	}
+}
+
 func testLifecycle(_ *testing.T, x *bench) {
 	d := x.start()
+	x.logs("", "it runs")
 	if d.State != virt.StateRunning || d.Reason != virt.ReasonBooted || !d.Running() || d.Paused() || d.ID < 1 || !d.Persistent {
 		x.Fatalf("started domain: %+v", d)
 	}
@@ -467,7 +477,7 @@ func testBarrier(_ *testing.T, x *bench) {
 		}
 	}
 	for _, e := range x.seenA.all() {
-		if e.UUID != guestUUID || e.Name != "contract-1" {
+		if e.UUID != guestUUID || e.Name != guestName {
 			x.Errorf("event of somebody else: %+v", e)
 		}
 	}

@@ -123,7 +123,7 @@ func testDriverKilled(_ *testing.T, x *bench) {
 
 func testSourceKilled(_ *testing.T, x *bench) {
 	_, out := x.underWay(true)
-	x.A.KillQEMU("contract-1")
+	x.A.KillQEMU(guestName)
 	if err := x.answer(out); !virt.IsRefused(err) {
 		x.Errorf("the call: %v; want a refusal", err)
 	}
@@ -131,6 +131,13 @@ func testSourceKilled(_ *testing.T, x *bench) {
 	if d := x.domain(x.a, guestUUID); d.State != virt.StateShutOff || d.Reason != virt.ReasonCrashed || !d.Persistent {
 		x.Errorf("A: %s (%s), persistent %v", d.State, d.Reason, d.Persistent)
 	}
+	x.logs(virt.ReasonCrashed, "A's process was killed")
+	x.A.RestartLibvirtd()
+	x.a = x.again(x.A, x.a, x.seenA.add)
+	if d := x.domain(x.a, guestUUID); d.Reason != virt.ReasonUnknown {
+		x.Errorf("A after libvirtd's restart: %s (%s)", d.State, d.Reason)
+	}
+	x.logs(virt.ReasonCrashed, "A's process was killed, then libvirtd")
 	x.until("B has no copy", func() bool {
 		_, err := x.b.Domain(x.ctx(), guestUUID)
 		return virt.IsNoDomain(err)
@@ -143,7 +150,7 @@ func testSourceKilled(_ *testing.T, x *bench) {
 
 func testCopyKilled(_ *testing.T, x *bench) {
 	before, out := x.underWay(true)
-	x.B.KillQEMU("contract-1")
+	x.B.KillQEMU(guestName)
 	if err := x.answer(out); !virt.IsRefused(err) {
 		x.Errorf("the call: %v; want a refusal", err)
 	}

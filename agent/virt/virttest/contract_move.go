@@ -57,6 +57,7 @@ func testGuardedMove(_ *testing.T, x *bench) {
 		x.Errorf("A ran again: %v", x.seenA.short())
 	}
 	x.absent(x.a, guestUUID, "A")
+	x.logs(virt.ReasonMigrated, "A has left by the move")
 
 	d = x.domain(x.b, guestUUID)
 	if d.State != virt.StatePaused || d.Reason != virt.ReasonUser || d.Job.Active() || d.Attempt != attemptID {
@@ -137,7 +138,7 @@ func testPausedMove(_ *testing.T, x *bench) {
 }
 
 func testTransientMove(_ *testing.T, x *bench) {
-	_, err := x.a.StartXML(x.ctx(), x.Guest("contract-1", guestUUID), false)
+	_, err := x.a.StartXML(x.ctx(), x.Guest(guestName, guestUUID), false)
 	x.must(err)
 	if d := x.domain(x.a, guestUUID); d.Persistent || !d.Running() {
 		x.Fatalf("transient domain: %+v", d)
@@ -226,10 +227,10 @@ func (x *bench) stayedAtA(before virt.Domain) {
 
 func testNameTaken(_ *testing.T, x *bench) {
 	before := x.start()
-	_, err := x.b.Define(x.ctx(), x.Guest("contract-1", otherUUID))
+	_, err := x.b.Define(x.ctx(), x.Guest(guestName, otherUUID))
 	x.must(err)
 	err = x.answer(x.migrate(x.params()))
-	if !virt.IsRefused(err) || virt.OutcomeUnknown(err) || !strings.Contains(virt.Message(err), "contract-1") {
+	if !virt.IsRefused(err) || virt.OutcomeUnknown(err) || !strings.Contains(virt.Message(err), guestName) {
 		x.Errorf("the call: %v; want a refusal that names the domain", err)
 	}
 	x.stayedAtA(before)
@@ -240,7 +241,7 @@ func testNameTaken(_ *testing.T, x *bench) {
 
 func testAlreadyThere(_ *testing.T, x *bench) {
 	before := x.start()
-	_, err := x.b.StartXML(x.ctx(), x.Guest("contract-1", guestUUID), true)
+	_, err := x.b.StartXML(x.ctx(), x.Guest(guestName, guestUUID), true)
 	x.must(err)
 	if err := x.answer(x.migrate(x.params())); !virt.IsRefused(err) {
 		x.Errorf("the call: %v; want a refusal", err)
@@ -296,7 +297,7 @@ func testParameters(_ *testing.T, x *bench) {
 // say, is replaced by the one that comes.
 func testMoveOverDefinition(_ *testing.T, x *bench) {
 	x.start()
-	_, err := x.b.Define(x.ctx(), x.Guest("contract-1", guestUUID))
+	_, err := x.b.Define(x.ctx(), x.Guest(guestName, guestUUID))
 	x.must(err)
 	p := x.params()
 	p.AutoConverge, p.AutoConvergeInitial, p.AutoConvergeIncrement = true, 30, 20
@@ -364,7 +365,7 @@ func testClosed(_ *testing.T, x *bench) {
 	if err := c.Migrate(x.ctx(), virt.MigrateParams{UUID: guestUUID, DestURI: x.B.Peer}); !virt.IsNotConnected(err) {
 		x.Errorf("a move on a closed connection: %v", err)
 	}
-	_, err := x.a.Define(x.ctx(), x.Guest("contract-1", guestUUID))
+	_, err := x.a.Define(x.ctx(), x.Guest(guestName, guestUUID))
 	x.must(err)
 	x.must(x.a.Barrier(x.ctx()))
 	if got := seen.short(); len(got) > 0 {

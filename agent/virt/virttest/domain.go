@@ -77,6 +77,7 @@ func (d *domain) launch(xml string, reason virt.Reason) {
 		xml: xml, state: virt.StatePaused, reason: reason, memory: -1,
 	}
 	d.h.nextID++
+	delete(d.h.logged, d.name)
 	f.changes++
 }
 
@@ -150,9 +151,18 @@ func (d *domain) end(detail string, reason virt.Reason) {
 	d.gone(xml, detail, reason)
 }
 
+// logEnd is libvirtd's line in the domain's own log. Of several for one process
+// the first tells why it ended.
+func (d *domain) logEnd(reason virt.Reason) {
+	if d.h.logged[d.name] == "" {
+		d.h.logged[d.name] = reason
+	}
+}
+
 // gone is libvirtd's part of an end: hooks, event, and a transient domain is
 // forgotten.
 func (d *domain) gone(xml, detail string, reason virt.Reason) {
+	d.logEnd(reason)
 	_ = d.h.call(d, "stopped", "end", xml)
 	_ = d.h.call(d, "release", "end", xml)
 	d.offReason = reason

@@ -28,8 +28,9 @@ type Host struct {
 	hook          Hook
 	asker         Asker
 	watches       []*watch
-	found         map[*proc]Phase // stopped processes that a restart will find, see recover
-	conns         []*conn         // in the order they were opened
+	found         map[*proc]Phase        // stopped processes that a restart will find, see recover
+	logged        map[string]virt.Reason // by name: the last end in the domain's own log
+	conns         []*conn                // in the order they were opened
 }
 
 // Hook stands for /etc/libvirt/hooks/qemu: an error refuses where libvirt lets
@@ -44,7 +45,7 @@ type Asker func(domain, operation, xml string, answer func(error))
 func newHost(f *Fleet, name string, i int) *Host {
 	return &Host{
 		f: f, name: name, up: true, boots: 1, libvirtd: true, libvirtdBoots: 1, nextID: 1,
-		domains: map[string]*domain{}, bridges: map[string]bool{},
+		domains: map[string]*domain{}, bridges: map[string]bool{}, logged: map[string]virt.Reason{},
 		info: virt.HostInfo{
 			UUID: fmt.Sprintf("00000000-0000-4000-8000-%012x", i+1), Hostname: name,
 			MemoryKiB: 4 << 20, CPUs: 4, Arch: "x86_64", CPUModel: "Skylake-Server-IBRS",
