@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
 
@@ -175,55 +173,6 @@ func TestGrantLatency(t *testing.T) {
 	t.Logf("a grant through the manager, the hook's start included: median %s, longest %s", took[asked/2], took[asked-1])
 	if took[asked/2] > 100*time.Millisecond {
 		t.Errorf("median %s, want 100ms at most", took[asked/2])
-	}
-}
-
-// TestRestartedLibvirtd: libvirtd is killed over running guests while the agent
-// is dead, or hangs. A hook that failed then would kill every one of them.
-func TestRestartedLibvirtd(t *testing.T) {
-	for _, how := range []string{"dead", "hanging"} {
-		t.Run(how, func(t *testing.T) {
-			settled(t)
-			guests := fleet.On(t, "h1")
-			fleet.Watched(t, time.Second, func() {
-				if how == "dead" {
-					start, err := fleet.StopService(t.Context(), "h1", "agent")
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer func() {
-						if err := start(context.WithoutCancel(t.Context())); err != nil {
-							t.Error(err)
-						}
-					}()
-				} else {
-					if err := fleet.Signal(t.Context(), "h1", "agent", unix.SIGSTOP); err != nil {
-						t.Fatal(err)
-					}
-					defer func() {
-						if err := fleet.Signal(context.WithoutCancel(t.Context()), "h1", "agent", unix.SIGCONT); err != nil {
-							t.Error(err)
-						}
-					}()
-				}
-				if err := fleet.Signal(t.Context(), "h1", "libvirtd", unix.SIGKILL); err != nil {
-					t.Fatal(err)
-				}
-				fleet.Until(t, 30*time.Second, func() string {
-					out, err := fleet.Virsh(t.Context(), "h1", "list", "--name")
-					if err != nil {
-						return err.Error()
-					}
-					for _, g := range guests {
-						if !slices.Contains(strings.Fields(out), g) {
-							return g + " does not run"
-						}
-					}
-					return ""
-				})
-			})
-			settled(t)
-		})
 	}
 }
 
