@@ -313,9 +313,9 @@ func (c *Core) idle(d *domain, now time.Time) {
 	case d.call.idle.IsZero():
 		d.call.idle = now
 	case now.Sub(d.call.idle) >= callDied && c.outlived(d):
-		c.callEnded(d, now, "the libvirtd that had the call has ended, and the one that runs now shows no job")
+		c.callEnded(d, now, "libvirtd has ended during the call, and the one that runs now shows no job")
 	case now.Sub(d.call.idle) >= callMayWait:
-		c.callEnded(d, now, "nobody was waiting for the call's return; libvirt has shown no job for 40 s")
+		c.callEnded(d, now, "its answer was lost with the agent or the connection that had called; it has shown no job for 40 s")
 	}
 }
 

@@ -140,7 +140,7 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 	var owed []store.Owed
 	kept := false
 	if row.State.Ended() {
-		row.Ended, row.Outcome = now, m.outcomeOf(c.sourceWord(m), act.Why)
+		row.Ended, row.Outcome = now, m.outcomeOf(row.State, c.sourceWord(m), act.Why)
 		kept = (act.End == migration.Released || act.End == migration.HeldBySource) && c.onlyDefinition(m)
 		owed = c.owedAfter(m, act, kept, now)
 	}
@@ -240,7 +240,7 @@ func (c *Core) owedAfter(m *move, act migration.Action, keep bool, now time.Time
 // finish ends a row whose claim needs no more change.
 func (c *Core) finish(m *move, state migration.State, why string, now time.Time) {
 	row := m.row
-	row.State, row.Ended, row.Outcome = state, now, m.outcomeOf(c.sourceWord(m), why)
+	row.State, row.Ended, row.Outcome = state, now, m.outcomeOf(state, c.sourceWord(m), why)
 	row.Steps = append(slices.Clone(row.Steps), migration.Step{At: now, Name: string(state), Detail: row.Outcome})
 	err := c.update("finishing "+row.ID, func(tx store.Tx) error { return tx.PutMigration(row) })
 	if err != nil {

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -62,4 +63,45 @@ func TestVoidAndYetArrived(t *testing.T) {
 	w.hosts["h1"].domains["uuid-g1"].state = agentv1.AttemptState_ATTEMPT_STATE_VOID
 	w.hosts[row.Target].domains["uuid-g1"].state = agentv1.AttemptState_ATTEMPT_STATE_VOID
 	w.until("the row ends", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.Done })
+}
+
+// TestDoneSaysWhatIsTrue: what the source's call has returned, or that nobody
+// heard it, is a step of a move that is done, and no reason.
+func TestDoneSaysWhatIsTrue(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.until("g1 has arrived", 20*time.Second, func() bool { return w.claim("g1").Holder == w.row("g1").Target })
+	const lost = "its answer was lost with the agent"
+	w.hosts["h1"].domains["uuid-g1"].callError = lost
+	w.hosts["h1"].sight("uuid-g1")
+	w.until("g1's row ends", 30*time.Second, func() bool { return w.row("g1").State.Ended() })
+	row := w.row("g1")
+	if row.State != migration.Done || row.Outcome != "runs on the target, definition and autostart with it" {
+		t.Errorf("%s: %q", row.State, row.Outcome)
+	}
+	if !slices.ContainsFunc(row.Steps, func(s migration.Step) bool { return s.Name == "libvirt says" && s.Detail == lost }) {
+		t.Errorf("no step says what the call came to: %+v", row.Steps)
+	}
+}
+
+func TestOutcomeInWords(t *testing.T) {
+	said := &agentv1.Domain{Attempt: "m-1", CallError: "operation failed: no answer"}
+	for _, tt := range []struct {
+		state  migration.State
+		abort  string
+		source *agentv1.Domain
+		want   string
+	}{
+		{migration.Done, "", said, "why"},
+		{migration.Done, "aborted by bob: changed my mind", nil, "why; too late to be given up: aborted by bob: changed my mind"},
+		{migration.RolledBack, "", nil, "why"},
+		{migration.RolledBack, "", said, "libvirt: operation failed: no answer"},
+		{migration.RolledBack, "", &agentv1.Domain{Attempt: "m-0", CallError: "of another move"}, "why"},
+		{migration.RolledBack, "aborted by bob: changed my mind", said, "aborted by bob: changed my mind (libvirt: operation failed: no answer)"},
+	} {
+		m := newMove(migration.Row{ID: "m-1", AbortReason: tt.abort})
+		if got := m.outcomeOf(tt.state, tt.source, "why"); got != tt.want {
+			t.Errorf("%s, %q, %v: %q, want %q", tt.state, tt.abort, tt.source, got, tt.want)
+		}
+	}
 }

@@ -288,8 +288,15 @@ func paused(m *move, a, b migration.Copy) bool {
 	return a.Presence == migration.Paused || a.Presence != migration.Alive && b.Presence == migration.Paused
 }
 
-// outcomeOf says in words why a row ended as it did, from what was seen.
-func (m *move) outcomeOf(source *agentv1.Domain, why string) string {
+// outcomeOf says in words why a row ended as it did, from what was seen. What the
+// source's call has returned explains a move that has failed, not one that is done.
+func (m *move) outcomeOf(state migration.State, source *agentv1.Domain, why string) string {
+	if state == migration.Done {
+		if m.row.AbortReason != "" {
+			why += "; too late to be given up: " + m.row.AbortReason
+		}
+		return why
+	}
 	if e := source.GetCallError(); e != "" && source.GetAttempt() == m.row.ID {
 		why = "libvirt: " + e
 	}
