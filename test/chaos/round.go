@@ -97,12 +97,17 @@ func (r *runner) begin(ctx context.Context, round Round) error {
 			}
 		}
 	}
-	// At rest the manager answers.
-	if _, err := r.lab.Vireo(ctx, "evacuate", round.Empty, "--yes", "--detach", "--reason", fmt.Sprintf("chaos, round %d", round.Number)); err != nil {
-		return ignoreEnd(ctx, err)
+	// At rest the manager answers; an agent may just have lost it again.
+	var err error
+	for range tries {
+		_, err = r.lab.Vireo(ctx, "evacuate", round.Empty, "--yes", "--detach", "--reason", fmt.Sprintf("chaos, round %d", round.Number))
+		if err == nil {
+			r.done(Evacuate)
+			return nil
+		}
+		pause(ctx, again)
 	}
-	r.done(Evacuate)
-	return nil
+	return ignoreEnd(ctx, err)
 }
 
 // heal undoes what is not undone yet.
