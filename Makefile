@@ -34,8 +34,8 @@ lint: ## gofmt, go vet, staticcheck, and generated code up to date
 test: deps build ## unit tests with the race detector and end-to-end tests on a real lab
 	@.ci/test
 
-test-long: deps build ## make test, what takes longer than twenty minutes, and fuzzing
-	@VIREO_LONG=1 .ci/test && .ci/fuzz
+test-long: deps build ## make test, what takes longer than twenty minutes, fuzzing, and the shipped model once more
+	@VIREO_LONG=1 .ci/test && .ci/fuzz && .ci/model --check
 
 sim: ## simulate SEEDS days from seed FIRST on (40 from 1; DAYS=7: weeks), SEEDS=1 with VIREO_SIM_TRACE=1 prints every event
 	VIREO_SIM_SEEDS=$(or $(SEEDS),40) VIREO_SIM_FIRST=$(or $(FIRST),1) VIREO_SIM_DAYS=$(or $(DAYS),1) $(GO) test -count=1 -timeout 24h -run TestDays ./test/sim
@@ -72,11 +72,7 @@ verify-units: ## check the systemd units as installed
 	@.ci/verify-units
 
 model: ## train the shipped model from ../shared/data and write its card
-	$(GO) run ./cmd/vireo pfa train --data ../shared/data --exclude test/testdata/drives --name default --grade C \
-		--evaluate-from 2015-02-01 --complete-from 2014-02-20 --licence pfa/SOURCES.txt \
-		--accept 'probe-time=fleets fail in waves and change with the years; no feature is a date, and all that is judged lies later than what was learnt from' \
-		--accept 'probe-row=the table is sorted by serial number, which begins alike for drives of one model; training sorts the drives itself and knows no row number' \
-		--out pfa/default.vpfa --card pfa/MODELCARD.md
+	@.ci/model
 
 sample: ## rebuild test/testdata/drives from ../shared/data
 	$(GO) run ./cmd/vireo pfa sample --data ../shared/data --out test/testdata/drives
