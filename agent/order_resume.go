@@ -207,6 +207,9 @@ func (c *Core) leave(d *domain, o *agentv1.Order, now time.Time) {
 	case !mine:
 		c.refuse(d, o, now, "nothing is known here of attempt %s: its leftovers are removed by hand", o.GetAttempt())
 		return
+	case d.seen.ManagedSave:
+		c.refuse(d, o, now, "a managed save image of the domain is here, which only a person removes: its definition stays with it")
+		return
 	case a.Departure != nil && a.Departure.Gone == "" || a.Departure == nil && a.Role == journal.Source:
 		c.refuse(d, o, now, "the domain has not left by attempt %s: its definition stays", a.ID)
 		return

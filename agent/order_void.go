@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -35,12 +36,20 @@ func giveUp(next *journal.Domain, attempt string, epoch uint64) {
 	case next.IsVoid(attempt):
 	case a != nil && a.ID == attempt:
 		a.Stage = journal.Void
-	case a == nil || a.Stage == journal.Void || a.Stage == journal.Ended:
+	case a == nil || a.Stage == journal.Void || a.Stage == journal.Ended, superseded(next, epoch):
 		retire(next)
 		next.Attempt = &journal.Attempt{ID: attempt, Stage: journal.Void}
 	default: // another attempt is open
 		next.Void = append(next.Void, journal.Voided{Attempt: attempt, Epoch: epoch})
 	}
+}
+
+// superseded says whether the journal's departure is one of long ago, which an
+// older copy of a lost journal has brought back: the leader has given out a newer
+// epoch to another attempt. It must not hide that one. epoch is the entry's of before.
+func superseded(next *journal.Domain, epoch uint64) bool {
+	dep := next.Attempt.Departure
+	return next.Epoch > epoch && dep != nil && dep.Call != journal.CallOut
 }
 
 // void ends an attempt on this host for ever, also one that it has never seen.
@@ -55,7 +64,11 @@ func (c *Core) void(d *domain, o *agentv1.Order, now time.Time) {
 			c.voidCopy(d, o, now)
 			return
 		}
-		if why := c.callMayBeOut(d, now); why != "" && !d.IsVoid(attempt) {
+		why := c.callMayBeOut(d, now)
+		if dep := d.leaving(); why == "" && dep != nil && dep.Call == journal.CallOut {
+			why = fmt.Sprintf("the call of attempt %s may be out", d.Attempt.ID)
+		}
+		if why != "" && !d.IsVoid(attempt) {
 			c.refuse(d, o, now, "%s", why)
 			return
 		}

@@ -263,6 +263,7 @@ func (c *Core) looked(d *domain, o *agentv1.Order, then func(now time.Time)) {
 		c.step++
 		if err != nil && !virt.IsNoDomain(err) {
 			c.fail(d, o, now, err)
+			c.look(d, now) // a report waits for what is newer than all that has happened
 			return
 		}
 		c.saw(d, s, err == nil, began, now)
@@ -273,6 +274,7 @@ func (c *Core) looked(d *domain, o *agentv1.Order, then func(now time.Time)) {
 			c.looked(d, o, then) // something happened meanwhile
 		default:
 			then(now)
+			c.reportIfReady(now) // it may have waited for this look
 		}
 	})
 }
@@ -334,6 +336,10 @@ func closeDeparture(next *journal.Domain) (over bool) {
 	case a.Stage == journal.Started && a.Departure.Gone != "" && a.Departure.Call != journal.CallOut:
 		a.Stage = journal.Ended
 		return true
+	case a.Stage == journal.Started && !a.Departure.Stopped && a.Departure.Call != journal.CallOut:
+		// Its guest has stayed, and that was journaled in what is lost.
+		a.Stage, a.Departure = journal.Void, nil
+		return true
 	}
 	return false
 }
@@ -353,6 +359,11 @@ func (c *Core) release(d *domain, o *agentv1.Order, now time.Time) {
 		}
 		before, next := d.raised(o), d.raised(o)
 		next.Phase, next.Confirmed, next.Unclaimed = journal.Released, false, ""
+		if a := next.Attempt; a != nil && a.Role == journal.Target && a.Stage == journal.Prepared {
+			// As with confirm: no move of it is open, and nobody would follow a copy
+			// that comes yet.
+			a.Stage = journal.Void
+		}
 		old, over := d.Attempt, closeDeparture(&next)
 		if !c.promise(d, o, next, now) {
 			return

@@ -144,6 +144,8 @@ func (c *Core) admit(q *asking, now time.Time) {
 			c.deny(q, fmt.Sprintf("the arrival of %s can't be recorded: %v", q.subject.Name, err), now)
 			return
 		}
+		q.d.touched = c.step // a look that was begun before does not show it
+		c.look(q.d, now)
 	}
 	c.say(q, hook.Answer{Allow: true})
 }

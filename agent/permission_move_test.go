@@ -175,3 +175,31 @@ func TestMovedByHandWithoutLeader(t *testing.T) {
 	s.close()
 	says(t, "the manager away", *s.hooked(hook.Migrate, xml), "attempt-1 of g1 was not prepared on this host, and a migration by hand needs the manager's consent, and the manager is away")
 }
+
+// TestArrivalByHandIsNoDefinition: between libvirt's migrate and prepare the copy
+// that comes in is there already. It is not what could be started by mistake, and
+// is let in; a definition is.
+func TestArrivalByHandIsNoDefinition(t *testing.T) {
+	for name, tt := range map[string]struct {
+		persistent bool
+		want       string
+	}{
+		"the copy":     {false, ""},
+		"a definition": {true, "is on its way here from h2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := enforcing(t, "h1")
+			s, xml := w.hosts["h1"], guestXML("g1", guest)
+			waits := s.hooked(hook.Migrate, xml)
+			s.grants(s.request(), 1000, func(a *agentv1.PermissionAnswer) { a.Attempt, a.Source = "hand-1", "h2" })
+			says(t, "migrate", *waits, "")
+			shown, err := virt.ParseDomain(xml)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown.ID, shown.State, shown.Reason, shown.Persistent = 7, virt.StatePaused, virt.ReasonMigrating, tt.persistent
+			s.do(func() { s.core.saw(s.core.domain(guest), Seen{Domain: shown}, true, s.core.step, w.now()) })
+			says(t, "prepare", *s.hooked(hook.Prepare, xml), tt.want)
+		})
+	}
+}

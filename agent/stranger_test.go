@@ -52,3 +52,102 @@ func TestVoidOfWhatIsHeld(t *testing.T) {
 		t.Errorf("%d processes, want the guest's", n)
 	}
 }
+
+// TestOldDepartureHidesNothing: an older copy of the journal has brought a
+// departure of long ago back. A newer attempt is void all the same, and can be
+// seen to be; one that may still be under way comes first.
+func TestOldDepartureHidesNothing(t *testing.T) {
+	old := func(call journal.Call, gone journal.Gone) *journal.Attempt {
+		return &journal.Attempt{ID: "m0", Role: journal.Source, Stage: journal.Started, Departure: &journal.Departure{Target: "C", Call: call, Gone: gone}}
+	}
+	for name, tt := range map[string]struct {
+		old   *journal.Attempt
+		epoch uint64
+		want  agentv1.Outcome
+		shown string
+	}{
+		"its guest went":          {old(journal.CallEnded, journal.NobodyKnows), 12, doneOutcome, "m1"},
+		"its guest stayed":        {old(journal.CallEnded, ""), 12, doneOutcome, "m1"},
+		"its call may be out":     {old(journal.CallOut, ""), 12, refusedOutcome, "m0"},
+		"it is the latest itself": {old(journal.CallEnded, journal.ByTheMove), 10, doneOutcome, "m0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, a, _ := stage(t)
+			a.core.domain(guest).Attempt = tt.old
+			r := a.order(say(tt.epoch, "m1", &agentv1.Void{}))
+			if r.GetOutcome() != tt.want {
+				t.Errorf("%v, want %s", r, tt.want)
+			}
+			a.core.sight(a.core.domain(guest))
+			if got := a.sees().GetAttempt(); got != tt.shown {
+				t.Errorf("shows attempt %q, want %q", got, tt.shown)
+			}
+			if tt.want == doneOutcome && !a.core.domain(guest).IsVoid("m1") {
+				t.Error("m1 is not void")
+			}
+		})
+	}
+}
+
+// TestConfirmClosesWhatHasStayed: the same departure does not keep the guest from
+// being moved once the leader has confirmed its claim.
+func TestConfirmClosesWhatHasStayed(t *testing.T) {
+	_, a, b := stage(t)
+	a.core.domain(guest).Attempt = &journal.Attempt{ID: "m0", Role: journal.Source, Stage: journal.Started, Departure: &journal.Departure{Target: "C", Call: journal.CallEnded}}
+	a.mustSay(t, doneOutcome, "", say(11, "", &agentv1.Confirm{}))
+	if !a.core.domain(guest).IsVoid("m0") {
+		t.Error("m0 may still be resumed")
+	}
+	b.mustSay(t, doneOutcome, "", say(12, "m1", b.prepares()))
+	a.mustSay(t, begunOutcome, "", say(12, "m1", a.moves()))
+}
+
+// TestReleaseEndsAReservation: the leader knows of no move, so nobody would follow
+// a copy that comes yet.
+func TestReleaseEndsAReservation(t *testing.T) {
+	_, _, b := stage(t)
+	b.mustSay(t, doneOutcome, "", say(11, "m1", b.prepares()))
+	b.mustSay(t, doneOutcome, "", say(12, "", &agentv1.Release{}))
+	if got := b.sees().GetAttemptState(); got != agentv1.AttemptState_ATTEMPT_STATE_VOID {
+		t.Errorf("the attempt is %s", got)
+	}
+}
+
+// TestReportWaitsForAnOrdersLook: a report whose last missing look is one that an
+// order takes, goes out with it; also when libvirt does not answer the order.
+func TestReportWaitsForAnOrdersLook(t *testing.T) {
+	for name, answers := range map[string]bool{"libvirt answers": true, "libvirt does not answer": false} {
+		t.Run(name, func(t *testing.T) {
+			w, _, b := stage(t)
+			w.pass(time.Second)
+			n := len(b.reports)
+			d := b.core.domain(guest)
+			b.do(func() {
+				b.core.step++
+				d.touched, b.core.reports.made = b.core.step, true
+			})
+			if !answers {
+				b.host.Freeze()
+			}
+			b.order(say(11, "m9", &agentv1.Void{}))
+			b.host.Thaw()
+			w.pass(3 * time.Second)
+			if len(b.reports) == n {
+				t.Error("the report does not come")
+			}
+		})
+	}
+}
+
+// TestSettleLeavesASavedGuest: libvirt removes no definition with a managed save
+// image, and the image is somebody's memory.
+func TestSettleLeavesASavedGuest(t *testing.T) {
+	w, a, _ := arrive(t)
+	w.until("the call has ended", func() bool { return a.sees().GetCall() == agentv1.Call_CALL_ENDED })
+	if _, err := a.conn().Define(t.Context(), guestXML("g1", guest)); err != nil {
+		t.Fatal(err)
+	}
+	a.host.SetManagedSave(guest, true)
+	w.pass(time.Second)
+	a.mustSay(t, refusedOutcome, "managed save image", say(12, "m1", &agentv1.Settle{}))
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vireo-kvm/vireo/migration"
+	"github.com/vireo-kvm/vireo/store"
 
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 )
@@ -103,5 +104,32 @@ func TestOutcomeInWords(t *testing.T) {
 		if got := m.outcomeOf(tt.state, tt.source, "why"); got != tt.want {
 			t.Errorf("%s, %q, %v: %q, want %q", tt.state, tt.abort, tt.source, got, tt.want)
 		}
+	}
+}
+
+// TestSourceHoldsWhatCameBack: the arrival was committed, somebody has started the
+// guest on the source all the same, and the target's copy has ended. The claim is
+// the source's again, which runs it, and not the target's.
+func TestSourceHoldsWhatCameBack(t *testing.T) {
+	w := fleet(t)
+	w.lose = func(_ string, o *agentv1.Order) bool { return o.GetSettle() != nil } // so that the row stays open
+	w.evacuate("h1")
+	w.until("g1 has arrived", 20*time.Second, func() bool { return w.row("g1").State == migration.Committing && w.where("g1") != "h1" })
+	row := w.row("g1")
+	source, target := w.hosts["h1"].domains["uuid-g1"], w.hosts[row.Target].domains["uuid-g1"]
+	w.until("the source's call has ended", 5*time.Second, func() bool { return source.call == agentv1.Call_CALL_ENDED })
+	source.planted, target.planted = true, true
+	source.proc, source.moved = running, false
+	w.hosts["h1"].sight("uuid-g1")
+	w.until("it is ambiguous", 5*time.Second, func() bool { return w.claim("g1").Phase == store.Ambiguous })
+	if holder := w.claim("g1").Holder; holder != row.Target {
+		t.Fatalf("%s was the holder of the arrival", holder)
+	}
+	target.proc = none
+	w.hosts[row.Target].sight("uuid-g1")
+	w.until("the row ends", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.RolledBack })
+	// By the row's own end, not by an adoption after nobody had held it.
+	if cl := w.claim("g1"); cl.Phase != store.Held || cl.Holder != "h1" || cl.GrantedBy != "migration "+row.ID {
+		t.Errorf("the claim is %s by %s, by %s; it runs on h1", cl.Phase, cl.Holder, cl.GrantedBy)
 	}
 }
