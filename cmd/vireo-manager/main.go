@@ -26,7 +26,7 @@ func app() *cli.App {
 		Usage:       "keep KVM guests ahead of hardware failure: the control plane",
 		Description: description,
 		Version:     version,
-		Commands:    []*cli.Command{initCommand(), runCommand(), operatorCommand(), backupCommand(), restoreCommand(), configCommand()},
+		Commands:    []*cli.Command{initCommand(), runCommand(), operatorCommand(), renewCommand(), backupCommand(), restoreCommand(), configCommand()},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -70,13 +71,19 @@ func run(ctx context.Context, cfg configs.Manager, log *slog.Logger) error {
 		}
 		checked <- err
 	}()
-	h := &house{cfg: cfg, log: log, ca: ca, own: own, model: model, readings: db}
+	h := &house{cfg: cfg, log: log, ca: ca, keeper: pki.Keep(cfg.PKIDir, ca, own), model: model, readings: db}
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		h.keepCertificate(ctx)
+	}()
 	if cfg.Store == configs.StoreEtcd {
 		err = h.takeTurns(ctx)
 	} else {
 		err = h.lead(ctx, db, nil)
 	}
 	stop()
+	<-kept
 	if cerr := <-checked; errors.Is(cerr, store.ErrCorrupt) {
 		err = errors.Join(err, cerr)
 	}
@@ -88,7 +95,7 @@ type house struct {
 	cfg      configs.Manager
 	log      *slog.Logger
 	ca       *pki.CA
-	own      tls.Certificate
+	keeper   *pki.Keeper
 	model    *pfa.Model
 	readings store.Readings
 	once     sync.Once // systemd is told
@@ -111,8 +118,8 @@ func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) erro
 		return err
 	}
 	server := serve.New(serve.Options{
-		Agents: m, API: m, Metrics: metrics(true, h.own, h.ca, m.Collector()), Health: m.Health, MetricsToken: metricsToken(h.cfg.Metrics.TokenFile),
-		Revoked: m.Revoked, TLS: pki.ServerTLS(h.own, h.ca.Pool(), m.Revoked, daemon.Clock{}.Now), Now: daemon.Clock{}.Now, Log: h.log, Leads: leads,
+		Agents: m, API: m, Metrics: metrics(true, h.keeper.Own, h.ca, m.Collector()), Health: m.Health, MetricsToken: metricsToken(h.cfg.Metrics.TokenFile),
+		Revoked: m.Revoked, TLS: pki.ServerTLS(h.keeper.Own, h.ca.Pool(), m.Revoked, daemon.Clock{}.Now), Now: daemon.Clock{}.Now, Log: h.log, Leads: leads,
 	})
 	https, socket, err := h.listen()
 	if err != nil {
@@ -173,7 +180,7 @@ func listenSocket(path string) (net.Listener, error) {
 }
 
 // metrics is what /metrics shows: what the program itself is, and more.
-func metrics(leading bool, own tls.Certificate, ca *pki.CA, more ...prometheus.Collector) http.Handler {
+func metrics(leading bool, own func() tls.Certificate, ca *pki.CA, more ...prometheus.Collector) http.Handler {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "vireo_build_info", Help: "Always 1; the label tells the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
@@ -182,13 +189,14 @@ func metrics(leading bool, own tls.Certificate, ca *pki.CA, more ...prometheus.C
 	if leading {
 		leads.Set(1)
 	}
-	until := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "vireo_certificate_not_after_timestamp_seconds", Help: "When a certificate of the manager ends.",
-	}, []string{"certificate"})
-	until.WithLabelValues("manager").Set(float64(own.Leaf.NotAfter.Unix()))
-	until.WithLabelValues("ca").Set(float64(ca.NotAfter().Unix()))
+	until := func(certificate string, end func() time.Time) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "vireo_certificate_not_after_timestamp_seconds", Help: "When a certificate of the manager ends.",
+			ConstLabels: prometheus.Labels{"certificate": certificate},
+		}, func() float64 { return float64(end().Unix()) })
+	}
 	r := prometheus.NewRegistry()
-	r.MustRegister(build, leads, until, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(build, leads, until("manager", func() time.Time { return own().Leaf.NotAfter }), until("ca", ca.NotAfter), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(more...)
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }

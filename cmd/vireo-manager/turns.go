@@ -64,9 +64,9 @@ func (h *house) standBy(ctx context.Context, o etcd.Options) (*etcd.DB, error) {
 	nobody := ""
 	url.Store(&nobody)
 	server := serve.NewStandby(serve.Options{
-		Metrics: metrics(false, h.own, h.ca), Health: func(context.Context) error { return nil },
+		Metrics: metrics(false, h.keeper.Own, h.ca), Health: func(context.Context) error { return nil },
 		MetricsToken: metricsToken(h.cfg.Metrics.TokenFile), Revoked: func(*x509.Certificate) bool { return false },
-		TLS: pki.ServerTLS(h.own, h.ca.Pool(), func(*x509.Certificate) bool { return false }, daemon.Clock{}.Now),
+		TLS: pki.ServerTLS(h.keeper.Own, h.ca.Pool(), func(*x509.Certificate) bool { return false }, daemon.Clock{}.Now),
 		Now: daemon.Clock{}.Now, Log: h.log,
 	}, func() string { return *url.Load() })
 	https, socket, err := h.listen()

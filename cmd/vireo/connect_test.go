@@ -76,7 +76,8 @@ func TestMutualTLS(t *testing.T) {
 		speaker, protocol = actor.Name, req.Proto
 		handler.ServeHTTP(w, req)
 	}))
-	server.TLS = pki.ServerTLS(own, ca.Pool(), func(*x509.Certificate) bool { return false }, time.Now)
+	server.TLS = pki.ServerTLS(func() tls.Certificate { return own }, ca.Pool(), func(*x509.Certificate) bool { return false }, time.Now)
+	server.TLS.Certificates = []tls.Certificate{own} // httptest adds its own otherwise
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	defer server.Close()
@@ -230,7 +231,8 @@ func TestSeveralManagers(t *testing.T) {
 	dir, ca, own := secured(t, "https://unset")
 	start := func(handler http.Handler) string {
 		server := httptest.NewUnstartedServer(handler)
-		server.TLS = pki.ServerTLS(own, ca.Pool(), func(*x509.Certificate) bool { return false }, time.Now)
+		server.TLS = pki.ServerTLS(func() tls.Certificate { return own }, ca.Pool(), func(*x509.Certificate) bool { return false }, time.Now)
+		server.TLS.Certificates = []tls.Certificate{own} // httptest adds its own otherwise
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
 		server.StartTLS()
 		t.Cleanup(server.Close)

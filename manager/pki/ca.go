@@ -19,8 +19,9 @@ import (
 	"github.com/vireo-kvm/vireo/agent/wire/join"
 )
 
-// How long certificates last. An agent's ends only by enrolling again, so it is
-// long; what ends trust early is revocation by serial.
+// How long certificates last. The manager renews its own (Keeper); an agent's
+// ends only by enrolling again, so it is long. What ends trust early is revocation
+// by serial.
 const (
 	caLife      = 20 * 365 * 24 * time.Hour
 	managerLife = 5 * 365 * 24 * time.Hour
@@ -134,8 +135,21 @@ func (ca *CA) Pool() *x509.CertPool {
 // addresses; at least one is needed. The PEM holds the CA too: a host that
 // enrols recognises it by its hash.
 func (ca *CA) IssueManager(names []string, now time.Time) (Issued, error) {
+	t, err := managerTemplate(names, now)
+	if err != nil {
+		return Issued{}, err
+	}
+	issued, err := ca.issueWithKey(t, now)
+	if err != nil {
+		return Issued{}, err
+	}
+	issued.Certificate = append(issued.Certificate, ca.CertPEM()...)
+	return issued, nil
+}
+
+func managerTemplate(names []string, now time.Time) (*x509.Certificate, error) {
 	if len(names) == 0 {
-		return Issued{}, errors.New("a manager's certificate needs at least one name or address")
+		return nil, errors.New("a manager's certificate needs at least one name or address")
 	}
 	t := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "vireo manager"},
@@ -149,15 +163,10 @@ func (ca *CA) IssueManager(names []string, now time.Time) (Issued, error) {
 		case ValidName(n):
 			t.DNSNames = append(t.DNSNames, n)
 		default:
-			return Issued{}, fmt.Errorf("%q is neither a DNS name nor an IP address", n)
+			return nil, fmt.Errorf("%q is neither a DNS name nor an IP address", n)
 		}
 	}
-	issued, err := ca.issueWithKey(t, now)
-	if err != nil {
-		return Issued{}, err
-	}
-	issued.Certificate = append(issued.Certificate, ca.CertPEM()...)
-	return issued, nil
+	return t, nil
 }
 
 // IssueAgent signs an agent's request (PKCS #10, DER) for a host. Nothing of the

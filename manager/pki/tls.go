@@ -12,16 +12,19 @@ var ErrRevoked = errors.New("the certificate has been revoked")
 
 // ServerTLS is the manager's side: TLS 1.3, HTTP/2 first. A client certificate
 // is verified when there is one; who must have one is for the caller to enforce,
-// since enrolment is the call that comes before it. revoked is asked at each
-// handshake.
-func ServerTLS(own tls.Certificate, clients *x509.CertPool, revoked func(cert *x509.Certificate) bool, now func() time.Time) *tls.Config {
+// since enrolment is the call that comes before it. own and revoked are asked at
+// each handshake.
+func ServerTLS(own func() tls.Certificate, clients *x509.CertPool, revoked func(cert *x509.Certificate) bool, now func() time.Time) *tls.Config {
 	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{own},
-		ClientCAs:    clients,
-		ClientAuth:   tls.VerifyClientCertIfGiven,
-		NextProtos:   []string{"h2", "http/1.1"},
-		Time:         now,
+		MinVersion: tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert := own()
+			return &cert, nil
+		},
+		ClientCAs:  clients,
+		ClientAuth: tls.VerifyClientCertIfGiven,
+		NextProtos: []string{"h2", "http/1.1"},
+		Time:       now,
 		// Resumed sessions would skip nothing that matters today, but save
 		// nothing either: agents connect once.
 		SessionTicketsDisabled: true,

@@ -208,7 +208,7 @@ func (h *house) open(address string) {
 		Health:       func(context.Context) error { return nil },
 		MetricsToken: func() ([]byte, error) { return []byte("open sesame\n"), nil },
 		Revoked:      h.isRevoked,
-		TLS:          pki.ServerTLS(h.own, h.ca.Pool(), h.isRevoked, time.Now),
+		TLS:          pki.ServerTLS(func() tls.Certificate { return h.own }, h.ca.Pool(), h.isRevoked, time.Now),
 		Now:          time.Now,
 		Log:          slog.New(slog.DiscardHandler),
 		Leads:        h.lead.Load,

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"net"
@@ -28,7 +29,7 @@ func (h *house) standby(leads func() string) (url string) {
 	nobody := func(*x509.Certificate) bool { return false }
 	server := serve.NewStandby(serve.Options{
 		Metrics: http.NotFoundHandler(), Health: func(context.Context) error { return nil }, Revoked: nobody,
-		TLS: pki.ServerTLS(h.own, h.ca.Pool(), nobody, time.Now), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		TLS: pki.ServerTLS(func() tls.Certificate { return h.own }, h.ca.Pool(), nobody, time.Now), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}, leads)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
