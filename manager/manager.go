@@ -29,6 +29,7 @@ type Clock interface {
 // Issuer makes certificates and join tokens; *pki.CA is one.
 type Issuer interface {
 	IssueAgent(csr []byte, host string, now time.Time) (pki.Issued, error)
+	RenewAgent(csr []byte, peer pki.Peer, now time.Time) (pki.Issued, error)
 	CertPEM() []byte
 	NewToken() join.Token
 }

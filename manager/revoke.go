@@ -60,9 +60,12 @@ func (m *Manager) Revoked(cert *x509.Certificate) bool {
 	if r.serials[pki.Serial(cert)] {
 		return true
 	}
-	_, actor, err := pki.Identify(cert)
-	if err != nil || actor == nil {
+	peer, actor, err := pki.Identify(cert)
+	switch {
+	case err != nil:
 		return false
+	case peer != nil:
+		return r.serials[peer.Serial] // whichever of its enrolment's certificates it is
 	}
 	until, ok := r.names[actor.Name]
 	return ok && !pki.IssuedAt(cert).After(until)

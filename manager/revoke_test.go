@@ -2,6 +2,9 @@ package manager
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -11,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 	"github.com/vireo-kvm/vireo/configs"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
@@ -129,5 +133,56 @@ func TestRevokeBadInput(t *testing.T) {
 	}
 	if s.m.Revoked(cert) {
 		t.Error("a refused request has revoked a certificate")
+	}
+}
+
+// TestRenewedHost: a renewed certificate is the same host's, and goes with it.
+func TestRenewedHost(t *testing.T) {
+	s := newSite(t)
+	s.join("h1")
+	var serial string
+	if err := s.m.do(s.ctx, func(time.Time) { serial = s.m.core.hosts["h1"].CertSerial }); err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, p := range map[string]pki.Peer{"an earlier enrolment": {Host: "h1", Serial: "abc"}, "an unknown host": {Host: "h9", Serial: serial}} {
+		if _, err := s.m.Renew(s.ctx, p, &agentv1.RenewRequest{Csr: csr}); apierr.ExitCode(apierr.ToConnect(err)) != apierr.ExitRefused {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	mine := pki.Peer{Host: "h1", Serial: serial}
+	if _, err := s.m.Renew(s.ctx, mine, &agentv1.RenewRequest{Csr: []byte("x")}); apierr.ExitCode(apierr.ToConnect(err)) != apierr.ExitInput {
+		t.Errorf("no request: %v", err)
+	}
+	res, err := s.m.Renew(s.ctx, mine, &agentv1.RenewRequest{Csr: csr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := pki.ParseCertificate(res.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, _, err := pki.Identify(cert)
+	if err != nil || peer == nil || *peer != mine || pki.Serial(cert) == serial {
+		t.Fatalf("it is %v's, %v", peer, err)
+	}
+	if s.m.Revoked(cert) {
+		t.Error("refused at once")
+	}
+	if err := s.m.do(s.ctx, func(now time.Time) { s.m.core.hosts["h1"].Revoked = now; s.m.learnRevoked() }); err != nil {
+		t.Fatal(err)
+	}
+	if !s.m.Revoked(cert) {
+		t.Error("a removed host's renewed certificate is good")
+	}
+	if _, err := s.m.Renew(s.ctx, mine, &agentv1.RenewRequest{Csr: csr}); apierr.ExitCode(apierr.ToConnect(err)) != apierr.ExitRefused {
+		t.Errorf("a removed host: %v", err)
 	}
 }

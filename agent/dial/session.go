@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -47,6 +48,10 @@ type Options struct {
 	Clock    agent.Clock
 	// Random returns numbers in [0, 1).
 	Random func() float64
+	// Save keeps a renewed identity, certificate and key in PEM; nil: it is used until
+	// the agent ends.
+	Save func(identity []byte) error
+	Log  *slog.Logger // nil: nothing is logged
 }
 
 // Dialer opens sessions; its Dial is an agent.Dialer. One goroutine uses it.
@@ -58,10 +63,17 @@ type Dialer struct {
 	tried  int    // attempts since all were tried
 	named  string // the leader, in the words of a manager that does not lead
 	silent string // the last that failed without naming anybody
+
+	renewed time.Time // when a later certificate was last asked for
 }
 
 // NewDialer prepares a Dialer.
-func NewDialer(o Options) *Dialer { return &Dialer{o: o} }
+func NewDialer(o Options) *Dialer {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Dialer{o: o}
+}
 
 // Dial waits as its backoff wants, connects, and says hello. It fails when that
 // attempt does; the next call tries the next manager, or the one that was named
@@ -87,6 +99,7 @@ func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session,
 	}
 	d.opened, d.tried, d.silent = d.o.Clock.Now(), 0, ""
 	d.failed = max(d.failed, 1)
+	d.renew(ctx, manager)
 	return s, nil
 }
 
@@ -146,15 +159,18 @@ func pauseAfter(failed int, random float64) time.Duration {
 	return pause/2 + time.Duration(random*float64(pause/2))
 }
 
-func (d *Dialer) open(ctx context.Context, manager string, hello *agentv1.Hello) (agent.Session, error) {
-	answer := 2 * connectTimeout
-	config := &tls.Config{
+func (d *Dialer) tls() *tls.Config {
+	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		RootCAs:      d.o.Identity.CA,
 		Certificates: []tls.Certificate{d.o.Identity.Certificate},
 		Time:         d.o.Clock.Now,
 	}
-	transport := newTransport(config)
+}
+
+func (d *Dialer) open(ctx context.Context, manager string, hello *agentv1.Hello) (agent.Session, error) {
+	answer := 2 * connectTimeout
+	transport := newTransport(d.tls())
 	if d.several() {
 		answer = answerOneOf
 		transport.DialContext = (&net.Dialer{Timeout: connectOneOf}).DialContext

@@ -88,7 +88,7 @@ func checkHost(ctx context.Context, r *report, cfg configs.Agent, open opener) {
 	var id dial.Identity
 	enrolled := r.try(ctx, "identity in "+cfg.PKIDir, func(context.Context) (string, error) {
 		var err error
-		if id, err = dial.Load(cfg.PKIDir); err != nil {
+		if id, err = dial.LoadRenewed(cfg.PKIDir, cfg.StateDir); err != nil {
 			return "", err
 		}
 		if cfg.Host != "" && cfg.Host != id.Host {

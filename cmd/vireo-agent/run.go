@@ -49,7 +49,7 @@ func runCommand() *cli.Command {
 
 // runAgent is the agent with everything around it.
 func runAgent(ctx context.Context, cfg configs.Agent, log *slog.Logger) error {
-	id, err := dial.Load(cfg.PKIDir)
+	id, err := dial.LoadRenewed(cfg.PKIDir, cfg.StateDir)
 	if errors.Is(err, dial.ErrNotEnrolled) {
 		return &daemon.Exit{Code: daemon.ExitUsage, Err: err}
 	}
@@ -78,7 +78,8 @@ func runAgent(ctx context.Context, cfg configs.Agent, log *slog.Logger) error {
 	}
 	clock, runner := daemon.Clock{}, new(run.Runner)
 	memory := &collect.Memory{Proc: cfg.Roots.Proc}
-	dialer := dial.NewDialer(dial.Options{Managers: cfg.Manager, Identity: id, Clock: clock, Random: rand.Float64})
+	dialer := dial.NewDialer(dial.Options{Managers: cfg.Manager, Identity: id, Clock: clock, Random: rand.Float64, Log: log,
+		Save: func(identity []byte) error { return dial.Save(cfg.StateDir, identity) }})
 	a, err := agent.New(agent.Config{
 		Host: id.Host, MachineID: machine, BootID: boot, Version: version,
 		LibvirtURI: cfg.Libvirt.URI, PeerURI: cfg.Migration.PeerURIOf(id.Host), MigrateURI: cfg.Migration.URIOf(id.Host),

@@ -19,9 +19,8 @@ import (
 	"github.com/vireo-kvm/vireo/agent/wire/join"
 )
 
-// How long certificates last. The manager renews its own (Keeper); an agent's
-// ends only by enrolling again, so it is long. What ends trust early is revocation
-// by serial.
+// How long certificates last. The manager renews its own (Keeper), and those of
+// agents when they ask. What ends trust early is revocation by serial.
 const (
 	caLife      = 20 * 365 * 24 * time.Hour
 	managerLife = 5 * 365 * 24 * time.Hour
@@ -172,6 +171,18 @@ func managerTemplate(names []string, now time.Time) (*x509.Certificate, error) {
 // IssueAgent signs an agent's request (PKCS #10, DER) for a host. Nothing of the
 // request but its key is used: who the bearer is, the manager decides.
 func (ca *CA) IssueAgent(csr []byte, host string, now time.Time) (Issued, error) {
+	return ca.issueAgent(csr, host, agentURI(host), now)
+}
+
+// RenewAgent signs an agent's request for another certificate of the enrolment
+// that the peer has.
+func (ca *CA) RenewAgent(csr []byte, peer Peer, now time.Time) (Issued, error) {
+	u := agentURI(peer.Host)
+	u.RawQuery = url.Values{enrolmentKey: {peer.Serial}}.Encode()
+	return ca.issueAgent(csr, peer.Host, u, now)
+}
+
+func (ca *CA) issueAgent(csr []byte, host string, uri *url.URL, now time.Time) (Issued, error) {
 	if !ValidName(host) {
 		return Issued{}, fmt.Errorf("%q is no name for a host", host)
 	}
@@ -189,7 +200,7 @@ func (ca *CA) IssueAgent(csr []byte, host string, now time.Time) (Issued, error)
 	}
 	return ca.sign(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: host},
-		URIs:        []*url.URL{agentURI(host)},
+		URIs:        []*url.URL{uri},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		NotAfter:    now.Add(peerLife),
 	}, req.PublicKey, now)

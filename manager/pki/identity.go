@@ -33,8 +33,10 @@ func (r Role) May(want Role) bool { return r.Valid() && want.Valid() && rank[r] 
 // Peer is an agent as its certificate names it. What the agent says of itself
 // comes in its messages and is compared with this.
 type Peer struct {
-	Host   string
-	Serial string // of the certificate, lower-case hex
+	Host string
+	// Serial, lower-case hex, is that of the certificate with which the host was
+	// enrolled; those that were made of it later name it.
+	Serial string
 }
 
 // Actor is an operator: from a certificate, or root on the manager's own socket.
@@ -69,6 +71,9 @@ func Identify(cert *x509.Certificate) (*Peer, *Actor, error) {
 	parts := strings.Split(strings.TrimPrefix(found.Path, "/"), "/")
 	switch {
 	case found.Host == "agent" && len(parts) == 1 && ValidName(parts[0]):
+		if first := found.Query().Get(enrolmentKey); first != "" {
+			serial = first
+		}
 		return &Peer{Host: parts[0], Serial: serial}, nil, nil
 	case found.Host == "operator" && len(parts) == 2 && Role(parts[0]).Valid() && ValidName(parts[1]):
 		return nil, &Actor{Role: Role(parts[0]), Name: parts[1], Serial: serial}, nil
@@ -99,6 +104,10 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9]
 // letters, digits, dots, dashes and underscores, beginning and ending with a
 // letter or digit. It stands in certificates, file names and URIs unescaped.
 func ValidName(name string) bool { return nameForm.MatchString(name) }
+
+// enrolmentKey is the part of a renewed certificate's URI that names the serial of
+// the enrolment's first.
+const enrolmentKey = "enrolment"
 
 func agentURI(host string) *url.URL {
 	return &url.URL{Scheme: scheme, Host: "agent", Path: "/" + host}

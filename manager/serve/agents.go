@@ -13,6 +13,9 @@ type Agents interface {
 	// Enroll exchanges a join token for a certificate. Refusals are *apierr.Error.
 	Enroll(ctx context.Context, req *agentv1.EnrollRequest) (*agentv1.EnrollResponse, error)
 
+	// Renew signs a later certificate for an enrolled host. Refusals are *apierr.Error.
+	Renew(ctx context.Context, peer pki.Peer, req *agentv1.RenewRequest) (*agentv1.RenewResponse, error)
+
 	// Connect begins a conversation. The peer is what TLS has proved; whether
 	// hello agrees with it, and whether it is the one live session of that host,
 	// is the core's to judge. The core answers with a Welcome through link; a

@@ -17,6 +17,7 @@ type rule struct {
 var rules = map[string]rule{
 	agentv1connect.AgentServiceEnrollProcedure:  {anyone: true},
 	agentv1connect.AgentServiceSessionProcedure: {agent: true},
+	agentv1connect.AgentServiceRenewProcedure:   {agent: true},
 
 	managerv1connect.ManagerServiceListHostsProcedure:      {role: pki.Viewer},
 	managerv1connect.ManagerServiceGetHostProcedure:        {role: pki.Viewer},

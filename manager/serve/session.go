@@ -62,6 +62,18 @@ func (h *agentHandler) Enroll(ctx context.Context, req *connect.Request[agentv1.
 	return connect.NewResponse(res), nil
 }
 
+func (h *agentHandler) Renew(ctx context.Context, req *connect.Request[agentv1.RenewRequest]) (*connect.Response[agentv1.RenewResponse], error) {
+	peer := callerFrom(ctx).peer
+	if peer == nil {
+		return nil, errors.New("a request for a certificate came past the door")
+	}
+	res, err := h.agents.Renew(ctx, *peer, req.Msg)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
 // Session runs one conversation: this goroutine writes, another one reads. It
 // returns when both have ended, so that the core hears of nothing afterwards.
 func (h *agentHandler) Session(ctx context.Context, stream *connect.BidiStream[agentv1.AgentMessage, agentv1.ManagerMessage]) error {

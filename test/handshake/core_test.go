@@ -32,17 +32,19 @@ type core struct {
 	managerv1connect.UnimplementedManagerServiceHandler
 	ca *pki.CA
 
-	mu       sync.Mutex
-	tokens   map[string]token // by id
-	enrolls  int              // calls of Enroll, whatever came of them
-	revoked  map[string]bool
-	actors   []pki.Actor
-	sessions chan *conversation
-	refuse   error         // of the next Connect
-	slow     chan struct{} // not nil: Enroll waits for it
-	within   int           // calls of Enroll now
-	most     int           // and at most
-	gate     chan struct{}
+	mu        sync.Mutex
+	tokens    map[string]token // by id
+	enrolls   int              // calls of Enroll, whatever came of them
+	renewals  int
+	revoked   map[string]bool
+	actors    []pki.Actor
+	sessions  chan *conversation
+	refuse    error // of the next Connect
+	noRenewal error
+	slow      chan struct{} // not nil: Enroll waits for it
+	within    int           // calls of Enroll now
+	most      int           // and at most
+	gate      chan struct{}
 }
 
 type token struct {
@@ -107,6 +109,20 @@ func (c *core) Enroll(_ context.Context, req *agentv1.EnrollRequest) (*agentv1.E
 		return nil, apierr.New(apierr.Input, "%w", err)
 	}
 	return &agentv1.EnrollResponse{Certificate: issued.Certificate, Ca: c.ca.CertPEM(), Generation: 7}, nil
+}
+
+func (c *core) Renew(_ context.Context, peer pki.Peer, req *agentv1.RenewRequest) (*agentv1.RenewResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.renewals++
+	if c.noRenewal != nil {
+		return nil, c.noRenewal
+	}
+	issued, err := c.ca.RenewAgent(req.GetCsr(), peer, time.Now())
+	if err != nil {
+		return nil, apierr.New(apierr.Input, "%w", err)
+	}
+	return &agentv1.RenewResponse{Certificate: issued.Certificate}, nil
 }
 
 func (c *core) Connect(_ context.Context, peer pki.Peer, hello *agentv1.Hello, link serve.Link) (serve.Session, error) {

@@ -955,6 +955,95 @@ func (x *EnrollResponse) GetGeneration() uint64 {
 	return 0
 }
 
+type RenewRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A PKCS #10 request in DER.
+	Csr           []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RenewRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+type RenewResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"` // PEM
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewResponse) Reset() {
+	*x = RenewResponse{}
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewResponse) ProtoMessage() {}
+
+func (x *RenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
+func (*RenewResponse) Descriptor() ([]byte, []int) {
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RenewResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
 type AgentMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -974,7 +1063,7 @@ type AgentMessage struct {
 
 func (x *AgentMessage) Reset() {
 	*x = AgentMessage{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[2]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1075,7 @@ func (x *AgentMessage) String() string {
 func (*AgentMessage) ProtoMessage() {}
 
 func (x *AgentMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[2]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1088,7 @@ func (x *AgentMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMessage.ProtoReflect.Descriptor instead.
 func (*AgentMessage) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AgentMessage) GetBody() isAgentMessage_Body {
@@ -1150,7 +1239,7 @@ type ManagerMessage struct {
 
 func (x *ManagerMessage) Reset() {
 	*x = ManagerMessage{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1251,7 @@ func (x *ManagerMessage) String() string {
 func (*ManagerMessage) ProtoMessage() {}
 
 func (x *ManagerMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[3]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1264,7 @@ func (x *ManagerMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManagerMessage.ProtoReflect.Descriptor instead.
 func (*ManagerMessage) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ManagerMessage) GetBody() isManagerMessage_Body {
@@ -1291,7 +1380,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1392,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[4]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1405,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Identity) GetHost() string {
@@ -1356,7 +1445,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1457,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[5]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1470,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Hello) GetIdentity() *Identity {
@@ -1441,7 +1530,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1542,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1555,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Welcome) GetSession() string {
@@ -1514,7 +1603,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1615,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1628,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ask) GetId() uint64 {
@@ -1580,7 +1669,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1681,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1694,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Report) GetIdentity() *Identity {
@@ -1732,7 +1821,7 @@ type RefusedStart struct {
 
 func (x *RefusedStart) Reset() {
 	*x = RefusedStart{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1833,7 @@ func (x *RefusedStart) String() string {
 func (*RefusedStart) ProtoMessage() {}
 
 func (x *RefusedStart) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1846,7 @@ func (x *RefusedStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedStart.ProtoReflect.Descriptor instead.
 func (*RefusedStart) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RefusedStart) GetDomain() string {
@@ -1823,7 +1912,7 @@ type Sighting struct {
 
 func (x *Sighting) Reset() {
 	*x = Sighting{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +1924,7 @@ func (x *Sighting) String() string {
 func (*Sighting) ProtoMessage() {}
 
 func (x *Sighting) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +1937,7 @@ func (x *Sighting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sighting.ProtoReflect.Descriptor instead.
 func (*Sighting) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Sighting) GetBootId() string {
@@ -1909,7 +1998,7 @@ type HostFacts struct {
 
 func (x *HostFacts) Reset() {
 	*x = HostFacts{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2010,7 @@ func (x *HostFacts) String() string {
 func (*HostFacts) ProtoMessage() {}
 
 func (x *HostFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2023,7 @@ func (x *HostFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostFacts.ProtoReflect.Descriptor instead.
 func (*HostFacts) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HostFacts) GetMemoryKib() uint64 {
@@ -2090,7 +2179,7 @@ type Domain struct {
 
 func (x *Domain) Reset() {
 	*x = Domain{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2191,7 @@ func (x *Domain) String() string {
 func (*Domain) ProtoMessage() {}
 
 func (x *Domain) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2204,7 @@ func (x *Domain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Domain.ProtoReflect.Descriptor instead.
 func (*Domain) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Domain) GetUuid() string {
@@ -2415,7 +2504,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2427,7 +2516,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +2529,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Job) GetOperation() string {
@@ -2514,7 +2603,7 @@ type Disk struct {
 
 func (x *Disk) Reset() {
 	*x = Disk{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +2615,7 @@ func (x *Disk) String() string {
 func (*Disk) ProtoMessage() {}
 
 func (x *Disk) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,7 +2628,7 @@ func (x *Disk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disk.ProtoReflect.Descriptor instead.
 func (*Disk) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Disk) GetTarget() string {
@@ -2604,7 +2693,7 @@ type Dependency struct {
 
 func (x *Dependency) Reset() {
 	*x = Dependency{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2705,7 @@ func (x *Dependency) String() string {
 func (*Dependency) ProtoMessage() {}
 
 func (x *Dependency) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2718,7 @@ func (x *Dependency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependency.ProtoReflect.Descriptor instead.
 func (*Dependency) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Dependency) GetComponent() string {
@@ -2664,7 +2753,7 @@ type ReadingBatch struct {
 
 func (x *ReadingBatch) Reset() {
 	*x = ReadingBatch{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2765,7 @@ func (x *ReadingBatch) String() string {
 func (*ReadingBatch) ProtoMessage() {}
 
 func (x *ReadingBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2778,7 @@ func (x *ReadingBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadingBatch.ProtoReflect.Descriptor instead.
 func (*ReadingBatch) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReadingBatch) GetBootId() string {
@@ -2729,7 +2818,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2830,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2843,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Reading) GetComponent() string {
@@ -2822,7 +2911,7 @@ type ReadingsKept struct {
 
 func (x *ReadingsKept) Reset() {
 	*x = ReadingsKept{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2923,7 @@ func (x *ReadingsKept) String() string {
 func (*ReadingsKept) ProtoMessage() {}
 
 func (x *ReadingsKept) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +2936,7 @@ func (x *ReadingsKept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadingsKept.ProtoReflect.Descriptor instead.
 func (*ReadingsKept) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadingsKept) GetId() uint64 {
@@ -2888,7 +2977,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +2989,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +3002,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Order) GetId() string {
@@ -3157,7 +3246,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3258,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3271,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 // Release tells a host that it no longer holds the claim.
@@ -3194,7 +3283,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3295,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3308,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 // Prepare reserves the attempt on the target, after checking that it can arrive there.
@@ -3236,7 +3325,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3248,7 +3337,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3261,7 +3350,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Prepare) GetSource() string {
@@ -3305,7 +3394,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3317,7 +3406,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3330,7 +3419,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Move) GetTarget() string {
@@ -3419,7 +3508,7 @@ type Resume struct {
 
 func (x *Resume) Reset() {
 	*x = Resume{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3520,7 @@ func (x *Resume) String() string {
 func (*Resume) ProtoMessage() {}
 
 func (x *Resume) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3533,7 @@ func (x *Resume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resume.ProtoReflect.Descriptor instead.
 func (*Resume) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 // Void ends the attempt on this host for ever.
@@ -3456,7 +3545,7 @@ type Void struct {
 
 func (x *Void) Reset() {
 	*x = Void{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3468,7 +3557,7 @@ func (x *Void) String() string {
 func (*Void) ProtoMessage() {}
 
 func (x *Void) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3481,7 +3570,7 @@ func (x *Void) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Void.ProtoReflect.Descriptor instead.
 func (*Void) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 // ResumeOwn resumes the source's own copy, after Void.
@@ -3493,7 +3582,7 @@ type ResumeOwn struct {
 
 func (x *ResumeOwn) Reset() {
 	*x = ResumeOwn{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3505,7 +3594,7 @@ func (x *ResumeOwn) String() string {
 func (*ResumeOwn) ProtoMessage() {}
 
 func (x *ResumeOwn) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3518,7 +3607,7 @@ func (x *ResumeOwn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOwn.ProtoReflect.Descriptor instead.
 func (*ResumeOwn) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 // DestroyOwn destroys this host's own stopped copy of the attempt.
@@ -3530,7 +3619,7 @@ type DestroyOwn struct {
 
 func (x *DestroyOwn) Reset() {
 	*x = DestroyOwn{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3542,7 +3631,7 @@ func (x *DestroyOwn) String() string {
 func (*DestroyOwn) ProtoMessage() {}
 
 func (x *DestroyOwn) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3555,7 +3644,7 @@ func (x *DestroyOwn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyOwn.ProtoReflect.Descriptor instead.
 func (*DestroyOwn) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 // Settle makes the definition follow the claim: here it stays, with autostart as given, or goes.
@@ -3571,7 +3660,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3583,7 +3672,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3596,7 +3685,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Settle) GetKeep() bool {
@@ -3629,7 +3718,7 @@ type Abort struct {
 
 func (x *Abort) Reset() {
 	*x = Abort{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3641,7 +3730,7 @@ func (x *Abort) String() string {
 func (*Abort) ProtoMessage() {}
 
 func (x *Abort) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3654,7 +3743,7 @@ func (x *Abort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abort.ProtoReflect.Descriptor instead.
 func (*Abort) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 type TakeNothing struct {
@@ -3666,7 +3755,7 @@ type TakeNothing struct {
 
 func (x *TakeNothing) Reset() {
 	*x = TakeNothing{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +3767,7 @@ func (x *TakeNothing) String() string {
 func (*TakeNothing) ProtoMessage() {}
 
 func (x *TakeNothing) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +3780,7 @@ func (x *TakeNothing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeNothing.ProtoReflect.Descriptor instead.
 func (*TakeNothing) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TakeNothing) GetOn() bool {
@@ -3720,7 +3809,7 @@ type PermissionRequest struct {
 
 func (x *PermissionRequest) Reset() {
 	*x = PermissionRequest{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3732,7 +3821,7 @@ func (x *PermissionRequest) String() string {
 func (*PermissionRequest) ProtoMessage() {}
 
 func (x *PermissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3745,7 +3834,7 @@ func (x *PermissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermissionRequest.ProtoReflect.Descriptor instead.
 func (*PermissionRequest) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PermissionRequest) GetNonce() string {
@@ -3821,7 +3910,7 @@ type PermissionAnswer struct {
 
 func (x *PermissionAnswer) Reset() {
 	*x = PermissionAnswer{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3833,7 +3922,7 @@ func (x *PermissionAnswer) String() string {
 func (*PermissionAnswer) ProtoMessage() {}
 
 func (x *PermissionAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3846,7 +3935,7 @@ func (x *PermissionAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermissionAnswer.ProtoReflect.Descriptor instead.
 func (*PermissionAnswer) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PermissionAnswer) GetNonce() string {
@@ -3972,7 +4061,7 @@ type OrderResult struct {
 
 func (x *OrderResult) Reset() {
 	*x = OrderResult{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3984,7 +4073,7 @@ func (x *OrderResult) String() string {
 func (*OrderResult) ProtoMessage() {}
 
 func (x *OrderResult) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3997,7 +4086,7 @@ func (x *OrderResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResult.ProtoReflect.Descriptor instead.
 func (*OrderResult) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *OrderResult) GetOrder() string {
@@ -4031,7 +4120,7 @@ type VirshRequest struct {
 
 func (x *VirshRequest) Reset() {
 	*x = VirshRequest{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4043,7 +4132,7 @@ func (x *VirshRequest) String() string {
 func (*VirshRequest) ProtoMessage() {}
 
 func (x *VirshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4056,7 +4145,7 @@ func (x *VirshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshRequest.ProtoReflect.Descriptor instead.
 func (*VirshRequest) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VirshRequest) GetId() string {
@@ -4087,7 +4176,7 @@ type VirshResult struct {
 
 func (x *VirshResult) Reset() {
 	*x = VirshResult{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4099,7 +4188,7 @@ func (x *VirshResult) String() string {
 func (*VirshResult) ProtoMessage() {}
 
 func (x *VirshResult) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4112,7 +4201,7 @@ func (x *VirshResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshResult.ProtoReflect.Descriptor instead.
 func (*VirshResult) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *VirshResult) GetId() string {
@@ -4169,7 +4258,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4181,7 +4270,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_wire_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_wire_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4194,7 +4283,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_wire_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Note) GetAt() *timestamppb.Timestamp {
@@ -4235,7 +4324,11 @@ const file_agent_wire_v1_agent_proto_rawDesc = "" +
 	"\x02ca\x18\x02 \x01(\fR\x02ca\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x03 \x01(\x04R\n" +
-	"generation\"\xc8\x03\n" +
+	"generation\" \n" +
+	"\fRenewRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\"1\n" +
+	"\rRenewResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\xc8\x03\n" +
 	"\fAgentMessage\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.vireo.agent.v1.HelloH\x00R\x05hello\x120\n" +
 	"\x06report\x18\x02 \x01(\v2\x16.vireo.agent.v1.ReportH\x00R\x06report\x126\n" +
@@ -4619,9 +4712,10 @@ const file_agent_wire_v1_agent_proto_rawDesc = "" +
 	"\fOUTCOME_DONE\x10\x01\x12\x11\n" +
 	"\rOUTCOME_BEGUN\x10\x02\x12\x13\n" +
 	"\x0fOUTCOME_REFUSED\x10\x03\x12\x12\n" +
-	"\x0eOUTCOME_FAILED\x10\x042\xa4\x01\n" +
+	"\x0eOUTCOME_FAILED\x10\x042\xea\x01\n" +
 	"\fAgentService\x12G\n" +
-	"\x06Enroll\x12\x1d.vireo.agent.v1.EnrollRequest\x1a\x1e.vireo.agent.v1.EnrollResponse\x12K\n" +
+	"\x06Enroll\x12\x1d.vireo.agent.v1.EnrollRequest\x1a\x1e.vireo.agent.v1.EnrollResponse\x12D\n" +
+	"\x05Renew\x12\x1c.vireo.agent.v1.RenewRequest\x1a\x1d.vireo.agent.v1.RenewResponse\x12K\n" +
 	"\aSession\x12\x1c.vireo.agent.v1.AgentMessage\x1a\x1e.vireo.agent.v1.ManagerMessage(\x010\x01B2Z0github.com/vireo-kvm/vireo/agent/wire/v1;agentv1b\x06proto3"
 
 var (
@@ -4637,7 +4731,7 @@ func file_agent_wire_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_wire_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
-var file_agent_wire_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_agent_wire_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_agent_wire_v1_agent_proto_goTypes = []any{
 	(HookMode)(0),                 // 0: vireo.agent.v1.HookMode
 	(Unclaimed)(0),                // 1: vireo.agent.v1.Unclaimed
@@ -4655,116 +4749,120 @@ var file_agent_wire_v1_agent_proto_goTypes = []any{
 	(Outcome)(0),                  // 13: vireo.agent.v1.Outcome
 	(*EnrollRequest)(nil),         // 14: vireo.agent.v1.EnrollRequest
 	(*EnrollResponse)(nil),        // 15: vireo.agent.v1.EnrollResponse
-	(*AgentMessage)(nil),          // 16: vireo.agent.v1.AgentMessage
-	(*ManagerMessage)(nil),        // 17: vireo.agent.v1.ManagerMessage
-	(*Identity)(nil),              // 18: vireo.agent.v1.Identity
-	(*Hello)(nil),                 // 19: vireo.agent.v1.Hello
-	(*Welcome)(nil),               // 20: vireo.agent.v1.Welcome
-	(*Ask)(nil),                   // 21: vireo.agent.v1.Ask
-	(*Report)(nil),                // 22: vireo.agent.v1.Report
-	(*RefusedStart)(nil),          // 23: vireo.agent.v1.RefusedStart
-	(*Sighting)(nil),              // 24: vireo.agent.v1.Sighting
-	(*HostFacts)(nil),             // 25: vireo.agent.v1.HostFacts
-	(*Domain)(nil),                // 26: vireo.agent.v1.Domain
-	(*Job)(nil),                   // 27: vireo.agent.v1.Job
-	(*Disk)(nil),                  // 28: vireo.agent.v1.Disk
-	(*Dependency)(nil),            // 29: vireo.agent.v1.Dependency
-	(*ReadingBatch)(nil),          // 30: vireo.agent.v1.ReadingBatch
-	(*Reading)(nil),               // 31: vireo.agent.v1.Reading
-	(*ReadingsKept)(nil),          // 32: vireo.agent.v1.ReadingsKept
-	(*Order)(nil),                 // 33: vireo.agent.v1.Order
-	(*Confirm)(nil),               // 34: vireo.agent.v1.Confirm
-	(*Release)(nil),               // 35: vireo.agent.v1.Release
-	(*Prepare)(nil),               // 36: vireo.agent.v1.Prepare
-	(*Move)(nil),                  // 37: vireo.agent.v1.Move
-	(*Resume)(nil),                // 38: vireo.agent.v1.Resume
-	(*Void)(nil),                  // 39: vireo.agent.v1.Void
-	(*ResumeOwn)(nil),             // 40: vireo.agent.v1.ResumeOwn
-	(*DestroyOwn)(nil),            // 41: vireo.agent.v1.DestroyOwn
-	(*Settle)(nil),                // 42: vireo.agent.v1.Settle
-	(*Abort)(nil),                 // 43: vireo.agent.v1.Abort
-	(*TakeNothing)(nil),           // 44: vireo.agent.v1.TakeNothing
-	(*PermissionRequest)(nil),     // 45: vireo.agent.v1.PermissionRequest
-	(*PermissionAnswer)(nil),      // 46: vireo.agent.v1.PermissionAnswer
-	(*OrderResult)(nil),           // 47: vireo.agent.v1.OrderResult
-	(*VirshRequest)(nil),          // 48: vireo.agent.v1.VirshRequest
-	(*VirshResult)(nil),           // 49: vireo.agent.v1.VirshResult
-	(*Note)(nil),                  // 50: vireo.agent.v1.Note
-	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 52: google.protobuf.Timestamp
+	(*RenewRequest)(nil),          // 16: vireo.agent.v1.RenewRequest
+	(*RenewResponse)(nil),         // 17: vireo.agent.v1.RenewResponse
+	(*AgentMessage)(nil),          // 18: vireo.agent.v1.AgentMessage
+	(*ManagerMessage)(nil),        // 19: vireo.agent.v1.ManagerMessage
+	(*Identity)(nil),              // 20: vireo.agent.v1.Identity
+	(*Hello)(nil),                 // 21: vireo.agent.v1.Hello
+	(*Welcome)(nil),               // 22: vireo.agent.v1.Welcome
+	(*Ask)(nil),                   // 23: vireo.agent.v1.Ask
+	(*Report)(nil),                // 24: vireo.agent.v1.Report
+	(*RefusedStart)(nil),          // 25: vireo.agent.v1.RefusedStart
+	(*Sighting)(nil),              // 26: vireo.agent.v1.Sighting
+	(*HostFacts)(nil),             // 27: vireo.agent.v1.HostFacts
+	(*Domain)(nil),                // 28: vireo.agent.v1.Domain
+	(*Job)(nil),                   // 29: vireo.agent.v1.Job
+	(*Disk)(nil),                  // 30: vireo.agent.v1.Disk
+	(*Dependency)(nil),            // 31: vireo.agent.v1.Dependency
+	(*ReadingBatch)(nil),          // 32: vireo.agent.v1.ReadingBatch
+	(*Reading)(nil),               // 33: vireo.agent.v1.Reading
+	(*ReadingsKept)(nil),          // 34: vireo.agent.v1.ReadingsKept
+	(*Order)(nil),                 // 35: vireo.agent.v1.Order
+	(*Confirm)(nil),               // 36: vireo.agent.v1.Confirm
+	(*Release)(nil),               // 37: vireo.agent.v1.Release
+	(*Prepare)(nil),               // 38: vireo.agent.v1.Prepare
+	(*Move)(nil),                  // 39: vireo.agent.v1.Move
+	(*Resume)(nil),                // 40: vireo.agent.v1.Resume
+	(*Void)(nil),                  // 41: vireo.agent.v1.Void
+	(*ResumeOwn)(nil),             // 42: vireo.agent.v1.ResumeOwn
+	(*DestroyOwn)(nil),            // 43: vireo.agent.v1.DestroyOwn
+	(*Settle)(nil),                // 44: vireo.agent.v1.Settle
+	(*Abort)(nil),                 // 45: vireo.agent.v1.Abort
+	(*TakeNothing)(nil),           // 46: vireo.agent.v1.TakeNothing
+	(*PermissionRequest)(nil),     // 47: vireo.agent.v1.PermissionRequest
+	(*PermissionAnswer)(nil),      // 48: vireo.agent.v1.PermissionAnswer
+	(*OrderResult)(nil),           // 49: vireo.agent.v1.OrderResult
+	(*VirshRequest)(nil),          // 50: vireo.agent.v1.VirshRequest
+	(*VirshResult)(nil),           // 51: vireo.agent.v1.VirshResult
+	(*Note)(nil),                  // 52: vireo.agent.v1.Note
+	(*durationpb.Duration)(nil),   // 53: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 54: google.protobuf.Timestamp
 }
 var file_agent_wire_v1_agent_proto_depIdxs = []int32{
-	19, // 0: vireo.agent.v1.AgentMessage.hello:type_name -> vireo.agent.v1.Hello
-	22, // 1: vireo.agent.v1.AgentMessage.report:type_name -> vireo.agent.v1.Report
-	24, // 2: vireo.agent.v1.AgentMessage.sighting:type_name -> vireo.agent.v1.Sighting
-	30, // 3: vireo.agent.v1.AgentMessage.readings:type_name -> vireo.agent.v1.ReadingBatch
-	47, // 4: vireo.agent.v1.AgentMessage.result:type_name -> vireo.agent.v1.OrderResult
-	49, // 5: vireo.agent.v1.AgentMessage.virsh:type_name -> vireo.agent.v1.VirshResult
-	50, // 6: vireo.agent.v1.AgentMessage.note:type_name -> vireo.agent.v1.Note
-	45, // 7: vireo.agent.v1.AgentMessage.permission:type_name -> vireo.agent.v1.PermissionRequest
-	20, // 8: vireo.agent.v1.ManagerMessage.welcome:type_name -> vireo.agent.v1.Welcome
-	33, // 9: vireo.agent.v1.ManagerMessage.order:type_name -> vireo.agent.v1.Order
-	21, // 10: vireo.agent.v1.ManagerMessage.ask:type_name -> vireo.agent.v1.Ask
-	32, // 11: vireo.agent.v1.ManagerMessage.kept:type_name -> vireo.agent.v1.ReadingsKept
-	48, // 12: vireo.agent.v1.ManagerMessage.virsh:type_name -> vireo.agent.v1.VirshRequest
-	46, // 13: vireo.agent.v1.ManagerMessage.permission:type_name -> vireo.agent.v1.PermissionAnswer
-	18, // 14: vireo.agent.v1.Hello.identity:type_name -> vireo.agent.v1.Identity
-	51, // 15: vireo.agent.v1.Welcome.report_interval:type_name -> google.protobuf.Duration
-	18, // 16: vireo.agent.v1.Report.identity:type_name -> vireo.agent.v1.Identity
+	21, // 0: vireo.agent.v1.AgentMessage.hello:type_name -> vireo.agent.v1.Hello
+	24, // 1: vireo.agent.v1.AgentMessage.report:type_name -> vireo.agent.v1.Report
+	26, // 2: vireo.agent.v1.AgentMessage.sighting:type_name -> vireo.agent.v1.Sighting
+	32, // 3: vireo.agent.v1.AgentMessage.readings:type_name -> vireo.agent.v1.ReadingBatch
+	49, // 4: vireo.agent.v1.AgentMessage.result:type_name -> vireo.agent.v1.OrderResult
+	51, // 5: vireo.agent.v1.AgentMessage.virsh:type_name -> vireo.agent.v1.VirshResult
+	52, // 6: vireo.agent.v1.AgentMessage.note:type_name -> vireo.agent.v1.Note
+	47, // 7: vireo.agent.v1.AgentMessage.permission:type_name -> vireo.agent.v1.PermissionRequest
+	22, // 8: vireo.agent.v1.ManagerMessage.welcome:type_name -> vireo.agent.v1.Welcome
+	35, // 9: vireo.agent.v1.ManagerMessage.order:type_name -> vireo.agent.v1.Order
+	23, // 10: vireo.agent.v1.ManagerMessage.ask:type_name -> vireo.agent.v1.Ask
+	34, // 11: vireo.agent.v1.ManagerMessage.kept:type_name -> vireo.agent.v1.ReadingsKept
+	50, // 12: vireo.agent.v1.ManagerMessage.virsh:type_name -> vireo.agent.v1.VirshRequest
+	48, // 13: vireo.agent.v1.ManagerMessage.permission:type_name -> vireo.agent.v1.PermissionAnswer
+	20, // 14: vireo.agent.v1.Hello.identity:type_name -> vireo.agent.v1.Identity
+	53, // 15: vireo.agent.v1.Welcome.report_interval:type_name -> google.protobuf.Duration
+	20, // 16: vireo.agent.v1.Report.identity:type_name -> vireo.agent.v1.Identity
 	0,  // 17: vireo.agent.v1.Report.hook_mode:type_name -> vireo.agent.v1.HookMode
-	25, // 18: vireo.agent.v1.Report.facts:type_name -> vireo.agent.v1.HostFacts
-	26, // 19: vireo.agent.v1.Report.domains:type_name -> vireo.agent.v1.Domain
-	29, // 20: vireo.agent.v1.Report.dependencies:type_name -> vireo.agent.v1.Dependency
-	23, // 21: vireo.agent.v1.Report.refused_starts:type_name -> vireo.agent.v1.RefusedStart
+	27, // 18: vireo.agent.v1.Report.facts:type_name -> vireo.agent.v1.HostFacts
+	28, // 19: vireo.agent.v1.Report.domains:type_name -> vireo.agent.v1.Domain
+	31, // 20: vireo.agent.v1.Report.dependencies:type_name -> vireo.agent.v1.Dependency
+	25, // 21: vireo.agent.v1.Report.refused_starts:type_name -> vireo.agent.v1.RefusedStart
 	11, // 22: vireo.agent.v1.RefusedStart.kind:type_name -> vireo.agent.v1.StartKind
-	52, // 23: vireo.agent.v1.RefusedStart.at:type_name -> google.protobuf.Timestamp
-	26, // 24: vireo.agent.v1.Sighting.domain:type_name -> vireo.agent.v1.Domain
+	54, // 23: vireo.agent.v1.RefusedStart.at:type_name -> google.protobuf.Timestamp
+	28, // 24: vireo.agent.v1.Sighting.domain:type_name -> vireo.agent.v1.Domain
 	2,  // 25: vireo.agent.v1.Domain.state:type_name -> vireo.agent.v1.DomainState
-	27, // 26: vireo.agent.v1.Domain.job:type_name -> vireo.agent.v1.Job
-	28, // 27: vireo.agent.v1.Domain.disks:type_name -> vireo.agent.v1.Disk
-	51, // 28: vireo.agent.v1.Domain.cpu_time:type_name -> google.protobuf.Duration
+	29, // 26: vireo.agent.v1.Domain.job:type_name -> vireo.agent.v1.Job
+	30, // 27: vireo.agent.v1.Domain.disks:type_name -> vireo.agent.v1.Disk
+	53, // 28: vireo.agent.v1.Domain.cpu_time:type_name -> google.protobuf.Duration
 	3,  // 29: vireo.agent.v1.Domain.phase:type_name -> vireo.agent.v1.ClaimPhase
 	4,  // 30: vireo.agent.v1.Domain.attempt_state:type_name -> vireo.agent.v1.AttemptState
 	5,  // 31: vireo.agent.v1.Domain.role:type_name -> vireo.agent.v1.Role
 	6,  // 32: vireo.agent.v1.Domain.gone:type_name -> vireo.agent.v1.Gone
 	7,  // 33: vireo.agent.v1.Domain.call:type_name -> vireo.agent.v1.Call
 	8,  // 34: vireo.agent.v1.Domain.pause:type_name -> vireo.agent.v1.Pause
-	52, // 35: vireo.agent.v1.Domain.stopped_at:type_name -> google.protobuf.Timestamp
-	52, // 36: vireo.agent.v1.Domain.gone_at:type_name -> google.protobuf.Timestamp
-	52, // 37: vireo.agent.v1.Domain.complete_at:type_name -> google.protobuf.Timestamp
-	52, // 38: vireo.agent.v1.Domain.resumed_at:type_name -> google.protobuf.Timestamp
+	54, // 35: vireo.agent.v1.Domain.stopped_at:type_name -> google.protobuf.Timestamp
+	54, // 36: vireo.agent.v1.Domain.gone_at:type_name -> google.protobuf.Timestamp
+	54, // 37: vireo.agent.v1.Domain.complete_at:type_name -> google.protobuf.Timestamp
+	54, // 38: vireo.agent.v1.Domain.resumed_at:type_name -> google.protobuf.Timestamp
 	1,  // 39: vireo.agent.v1.Domain.unclaimed:type_name -> vireo.agent.v1.Unclaimed
-	51, // 40: vireo.agent.v1.Job.elapsed:type_name -> google.protobuf.Duration
+	53, // 40: vireo.agent.v1.Job.elapsed:type_name -> google.protobuf.Duration
 	9,  // 41: vireo.agent.v1.Dependency.kind:type_name -> vireo.agent.v1.DependencyKind
-	31, // 42: vireo.agent.v1.ReadingBatch.readings:type_name -> vireo.agent.v1.Reading
-	52, // 43: vireo.agent.v1.Reading.observed_at:type_name -> google.protobuf.Timestamp
-	34, // 44: vireo.agent.v1.Order.confirm:type_name -> vireo.agent.v1.Confirm
-	36, // 45: vireo.agent.v1.Order.prepare:type_name -> vireo.agent.v1.Prepare
-	37, // 46: vireo.agent.v1.Order.move:type_name -> vireo.agent.v1.Move
-	38, // 47: vireo.agent.v1.Order.resume:type_name -> vireo.agent.v1.Resume
-	39, // 48: vireo.agent.v1.Order.void:type_name -> vireo.agent.v1.Void
-	40, // 49: vireo.agent.v1.Order.resume_own:type_name -> vireo.agent.v1.ResumeOwn
-	41, // 50: vireo.agent.v1.Order.destroy_own:type_name -> vireo.agent.v1.DestroyOwn
-	42, // 51: vireo.agent.v1.Order.settle:type_name -> vireo.agent.v1.Settle
-	43, // 52: vireo.agent.v1.Order.abort:type_name -> vireo.agent.v1.Abort
-	44, // 53: vireo.agent.v1.Order.take_nothing:type_name -> vireo.agent.v1.TakeNothing
-	35, // 54: vireo.agent.v1.Order.release:type_name -> vireo.agent.v1.Release
-	26, // 55: vireo.agent.v1.Prepare.domain:type_name -> vireo.agent.v1.Domain
+	33, // 42: vireo.agent.v1.ReadingBatch.readings:type_name -> vireo.agent.v1.Reading
+	54, // 43: vireo.agent.v1.Reading.observed_at:type_name -> google.protobuf.Timestamp
+	36, // 44: vireo.agent.v1.Order.confirm:type_name -> vireo.agent.v1.Confirm
+	38, // 45: vireo.agent.v1.Order.prepare:type_name -> vireo.agent.v1.Prepare
+	39, // 46: vireo.agent.v1.Order.move:type_name -> vireo.agent.v1.Move
+	40, // 47: vireo.agent.v1.Order.resume:type_name -> vireo.agent.v1.Resume
+	41, // 48: vireo.agent.v1.Order.void:type_name -> vireo.agent.v1.Void
+	42, // 49: vireo.agent.v1.Order.resume_own:type_name -> vireo.agent.v1.ResumeOwn
+	43, // 50: vireo.agent.v1.Order.destroy_own:type_name -> vireo.agent.v1.DestroyOwn
+	44, // 51: vireo.agent.v1.Order.settle:type_name -> vireo.agent.v1.Settle
+	45, // 52: vireo.agent.v1.Order.abort:type_name -> vireo.agent.v1.Abort
+	46, // 53: vireo.agent.v1.Order.take_nothing:type_name -> vireo.agent.v1.TakeNothing
+	37, // 54: vireo.agent.v1.Order.release:type_name -> vireo.agent.v1.Release
+	28, // 55: vireo.agent.v1.Prepare.domain:type_name -> vireo.agent.v1.Domain
 	10, // 56: vireo.agent.v1.Move.switchover:type_name -> vireo.agent.v1.Switchover
-	51, // 57: vireo.agent.v1.Move.max_downtime:type_name -> google.protobuf.Duration
+	53, // 57: vireo.agent.v1.Move.max_downtime:type_name -> google.protobuf.Duration
 	11, // 58: vireo.agent.v1.PermissionRequest.kind:type_name -> vireo.agent.v1.StartKind
-	26, // 59: vireo.agent.v1.PermissionRequest.domain:type_name -> vireo.agent.v1.Domain
-	51, // 60: vireo.agent.v1.PermissionRequest.wait:type_name -> google.protobuf.Duration
+	28, // 59: vireo.agent.v1.PermissionRequest.domain:type_name -> vireo.agent.v1.Domain
+	53, // 60: vireo.agent.v1.PermissionRequest.wait:type_name -> google.protobuf.Duration
 	12, // 61: vireo.agent.v1.PermissionAnswer.refusal:type_name -> vireo.agent.v1.Refusal
-	52, // 62: vireo.agent.v1.PermissionAnswer.since:type_name -> google.protobuf.Timestamp
+	54, // 62: vireo.agent.v1.PermissionAnswer.since:type_name -> google.protobuf.Timestamp
 	13, // 63: vireo.agent.v1.OrderResult.outcome:type_name -> vireo.agent.v1.Outcome
-	52, // 64: vireo.agent.v1.Note.at:type_name -> google.protobuf.Timestamp
+	54, // 64: vireo.agent.v1.Note.at:type_name -> google.protobuf.Timestamp
 	14, // 65: vireo.agent.v1.AgentService.Enroll:input_type -> vireo.agent.v1.EnrollRequest
-	16, // 66: vireo.agent.v1.AgentService.Session:input_type -> vireo.agent.v1.AgentMessage
-	15, // 67: vireo.agent.v1.AgentService.Enroll:output_type -> vireo.agent.v1.EnrollResponse
-	17, // 68: vireo.agent.v1.AgentService.Session:output_type -> vireo.agent.v1.ManagerMessage
-	67, // [67:69] is the sub-list for method output_type
-	65, // [65:67] is the sub-list for method input_type
+	16, // 66: vireo.agent.v1.AgentService.Renew:input_type -> vireo.agent.v1.RenewRequest
+	18, // 67: vireo.agent.v1.AgentService.Session:input_type -> vireo.agent.v1.AgentMessage
+	15, // 68: vireo.agent.v1.AgentService.Enroll:output_type -> vireo.agent.v1.EnrollResponse
+	17, // 69: vireo.agent.v1.AgentService.Renew:output_type -> vireo.agent.v1.RenewResponse
+	19, // 70: vireo.agent.v1.AgentService.Session:output_type -> vireo.agent.v1.ManagerMessage
+	68, // [68:71] is the sub-list for method output_type
+	65, // [65:68] is the sub-list for method input_type
 	65, // [65:65] is the sub-list for extension type_name
 	65, // [65:65] is the sub-list for extension extendee
 	0,  // [0:65] is the sub-list for field type_name
@@ -4775,7 +4873,7 @@ func file_agent_wire_v1_agent_proto_init() {
 	if File_agent_wire_v1_agent_proto != nil {
 		return
 	}
-	file_agent_wire_v1_agent_proto_msgTypes[2].OneofWrappers = []any{
+	file_agent_wire_v1_agent_proto_msgTypes[4].OneofWrappers = []any{
 		(*AgentMessage_Hello)(nil),
 		(*AgentMessage_Report)(nil),
 		(*AgentMessage_Sighting)(nil),
@@ -4785,7 +4883,7 @@ func file_agent_wire_v1_agent_proto_init() {
 		(*AgentMessage_Note)(nil),
 		(*AgentMessage_Permission)(nil),
 	}
-	file_agent_wire_v1_agent_proto_msgTypes[3].OneofWrappers = []any{
+	file_agent_wire_v1_agent_proto_msgTypes[5].OneofWrappers = []any{
 		(*ManagerMessage_Welcome)(nil),
 		(*ManagerMessage_Order)(nil),
 		(*ManagerMessage_Ask)(nil),
@@ -4793,8 +4891,8 @@ func file_agent_wire_v1_agent_proto_init() {
 		(*ManagerMessage_Virsh)(nil),
 		(*ManagerMessage_Permission)(nil),
 	}
-	file_agent_wire_v1_agent_proto_msgTypes[17].OneofWrappers = []any{}
-	file_agent_wire_v1_agent_proto_msgTypes[19].OneofWrappers = []any{
+	file_agent_wire_v1_agent_proto_msgTypes[19].OneofWrappers = []any{}
+	file_agent_wire_v1_agent_proto_msgTypes[21].OneofWrappers = []any{
 		(*Order_Confirm)(nil),
 		(*Order_Prepare)(nil),
 		(*Order_Move)(nil),
@@ -4813,7 +4911,7 @@ func file_agent_wire_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_wire_v1_agent_proto_rawDesc), len(file_agent_wire_v1_agent_proto_rawDesc)),
 			NumEnums:      14,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

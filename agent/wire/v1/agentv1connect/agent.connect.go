@@ -40,6 +40,8 @@ const (
 const (
 	// AgentServiceEnrollProcedure is the fully-qualified name of the AgentService's Enroll RPC.
 	AgentServiceEnrollProcedure = "/vireo.agent.v1.AgentService/Enroll"
+	// AgentServiceRenewProcedure is the fully-qualified name of the AgentService's Renew RPC.
+	AgentServiceRenewProcedure = "/vireo.agent.v1.AgentService/Renew"
 	// AgentServiceSessionProcedure is the fully-qualified name of the AgentService's Session RPC.
 	AgentServiceSessionProcedure = "/vireo.agent.v1.AgentService/Session"
 )
@@ -49,6 +51,8 @@ type AgentServiceClient interface {
 	// Enroll exchanges a one-time join token for a certificate bound to the host's name.
 	// It is the only call without a client certificate: the token carries the CA's SHA-256.
 	Enroll(context.Context, *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error)
+	// Renew gives an enrolled host a later certificate for the same enrolment.
+	Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error)
 	// Session is the one live conversation with an agent. Hello comes first, Welcome answers it.
 	Session(context.Context) *connect.BidiStreamForClient[v1.AgentMessage, v1.ManagerMessage]
 }
@@ -70,6 +74,12 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Enroll")),
 			connect.WithClientOptions(opts...),
 		),
+		renew: connect.NewClient[v1.RenewRequest, v1.RenewResponse](
+			httpClient,
+			baseURL+AgentServiceRenewProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("Renew")),
+			connect.WithClientOptions(opts...),
+		),
 		session: connect.NewClient[v1.AgentMessage, v1.ManagerMessage](
 			httpClient,
 			baseURL+AgentServiceSessionProcedure,
@@ -82,12 +92,18 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 // agentServiceClient implements AgentServiceClient.
 type agentServiceClient struct {
 	enroll  *connect.Client[v1.EnrollRequest, v1.EnrollResponse]
+	renew   *connect.Client[v1.RenewRequest, v1.RenewResponse]
 	session *connect.Client[v1.AgentMessage, v1.ManagerMessage]
 }
 
 // Enroll calls vireo.agent.v1.AgentService.Enroll.
 func (c *agentServiceClient) Enroll(ctx context.Context, req *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error) {
 	return c.enroll.CallUnary(ctx, req)
+}
+
+// Renew calls vireo.agent.v1.AgentService.Renew.
+func (c *agentServiceClient) Renew(ctx context.Context, req *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error) {
+	return c.renew.CallUnary(ctx, req)
 }
 
 // Session calls vireo.agent.v1.AgentService.Session.
@@ -100,6 +116,8 @@ type AgentServiceHandler interface {
 	// Enroll exchanges a one-time join token for a certificate bound to the host's name.
 	// It is the only call without a client certificate: the token carries the CA's SHA-256.
 	Enroll(context.Context, *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error)
+	// Renew gives an enrolled host a later certificate for the same enrolment.
+	Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error)
 	// Session is the one live conversation with an agent. Hello comes first, Welcome answers it.
 	Session(context.Context, *connect.BidiStream[v1.AgentMessage, v1.ManagerMessage]) error
 }
@@ -117,6 +135,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Enroll")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceRenewHandler := connect.NewUnaryHandler(
+		AgentServiceRenewProcedure,
+		svc.Renew,
+		connect.WithSchema(agentServiceMethods.ByName("Renew")),
+		connect.WithHandlerOptions(opts...),
+	)
 	agentServiceSessionHandler := connect.NewBidiStreamHandler(
 		AgentServiceSessionProcedure,
 		svc.Session,
@@ -127,6 +151,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		switch r.URL.Path {
 		case AgentServiceEnrollProcedure:
 			agentServiceEnrollHandler.ServeHTTP(w, r)
+		case AgentServiceRenewProcedure:
+			agentServiceRenewHandler.ServeHTTP(w, r)
 		case AgentServiceSessionProcedure:
 			agentServiceSessionHandler.ServeHTTP(w, r)
 		default:
@@ -140,6 +166,10 @@ type UnimplementedAgentServiceHandler struct{}
 
 func (UnimplementedAgentServiceHandler) Enroll(context.Context, *connect.Request[v1.EnrollRequest]) (*connect.Response[v1.EnrollResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vireo.agent.v1.AgentService.Enroll is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) Renew(context.Context, *connect.Request[v1.RenewRequest]) (*connect.Response[v1.RenewResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("vireo.agent.v1.AgentService.Renew is not implemented"))
 }
 
 func (UnimplementedAgentServiceHandler) Session(context.Context, *connect.BidiStream[v1.AgentMessage, v1.ManagerMessage]) error {
