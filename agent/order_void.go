@@ -184,7 +184,7 @@ func (c *Core) resumeOwn(d *domain, o *agentv1.Order, now time.Time) {
 		case d.seen.Job.Active():
 			c.refuse(d, o, now, "libvirt is still at work: %s", d.seen.Job.Operation)
 			return
-		case !d.stoppedByMove():
+		case !d.stoppedByMove() && !(d.departure() == nil && d.seen.PausedByMove()): // the departure was lost with a journal
 			c.refuse(d, o, now, "the domain was not paused by the move: %s (%s)", d.seen.State, d.seen.Reason)
 			return
 		}

@@ -151,3 +151,39 @@ func TestSettleLeavesASavedGuest(t *testing.T) {
 	w.pass(time.Second)
 	a.mustSay(t, refusedOutcome, "managed save image", say(12, "m1", &agentv1.Settle{}))
 }
+
+// TestResumeOwnOfALostJournal: a move has left the source's guest stopped, and its
+// agent has forgotten the move. Once the attempt is void libvirt's own word is
+// enough to let the guest run on; what its owner has paused stays paused.
+func TestResumeOwnOfALostJournal(t *testing.T) {
+	for name, owner := range map[string]bool{"stopped by the move": false, "paused by its owner": true} {
+		t.Run(name, func(t *testing.T) {
+			w, a, b := stage(t)
+			if owner {
+				if err := a.conn().Suspend(t.Context(), guest); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.mustSay(t, doneOutcome, "", say(11, "m1", b.prepares()))
+			a.mustSay(t, begunOutcome, "", say(11, "m1", a.moves()))
+			w.until("it transfers", func() bool { return a.sees().GetJob() != nil })
+			w.fleet.KeepSource(guest)
+			w.until("the call has ended", func() bool { return a.sees().GetCall() == agentv1.Call_CALL_ENDED })
+			a.kill()
+			a.spoil(func(raw []byte) []byte { return raw[:len(raw)/2] })
+			a.start()
+			a.core.domain(guest).Attempt = nil
+			a.open(5)
+			w.pass(callMayWait + time.Second)
+			a.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Void{}))
+			want, why := doneOutcome, ""
+			if owner {
+				want, why = refusedOutcome, "not paused by the move"
+			}
+			a.mustSay(t, want, why, say(12, "m1", &agentv1.ResumeOwn{}))
+			if on := w.fleet.RunningOn(guest); owner != (len(on) == 0) {
+				t.Errorf("runs on %v", on)
+			}
+		})
+	}
+}
