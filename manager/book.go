@@ -22,7 +22,8 @@ type book struct {
 	stays  map[string]map[string]string // by host and domain: why it is still there
 	counts counts
 
-	refused map[string]string // by host: why its last session was refused
+	refused map[string]string    // by host: why its last session was refused
+	lonely  map[domainAt]*lonely // paused copies that no move brings
 	// told is closed and replaced whenever events have become readable.
 	told chan struct{}
 }
@@ -33,7 +34,7 @@ func newBook() book {
 	return book{
 		domains: map[domainAt]*store.Domain{}, told: make(chan struct{}),
 		tries: map[string]*tried{}, looked: map[string]time.Time{}, stays: map[string]map[string]string{},
-		counts: newCounts(), refused: map[string]string{},
+		counts: newCounts(), refused: map[string]string{}, lonely: map[domainAt]*lonely{},
 	}
 }
 

@@ -48,6 +48,7 @@ func (c *Core) reconcileClaims(h *host, now time.Time) {
 			c.reconcileClaim(h, uuid, now)
 		}
 	}
+	c.copiesLeft(h, now)
 }
 
 // reconcileClaim does it for one domain. Moves have their own passes: while a

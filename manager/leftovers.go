@@ -71,7 +71,7 @@ func (c *Core) leftoversOf(h *host, s *sight) (out []*managerv1.Leftover) {
 	if incoming(s.Domain) {
 		attempt := cmp.Or(s.GetLiveAttempt(), s.GetAttempt())
 		if c.moves[s.GetLiveAttempt()] == nil && c.moves[s.GetAttempt()] == nil && s.GetJob() == nil {
-			add("paused_copy", fmt.Sprintf("a paused copy of attempt %s, of which no move is open: old memory", cmp.Or(attempt, "?")), "virsh destroy "+uuid)
+			add("paused_copy", fmt.Sprintf("a paused copy of attempt %s, of which no move is open: %s", cmp.Or(attempt, "?"), c.worthOf(h, uuid)), "virsh destroy "+uuid)
 		}
 		return out
 	}

@@ -43,7 +43,7 @@ func restGone(k Kind, a, b Copy) Action {
 		return Action{Do: Commit, End: HeldByTarget, State: Committing, Line: 2, Why: "gone on the source, on the target paused as its owner left it"}
 	case b.GuardedCopy() && a.Gone == GoneByMove:
 		return Action{Do: Commit, End: HeldByTarget, State: Committing, Line: 1, Why: "gone on the source by the move, complete on the target"}
-	case b.GuardedCopy() && a.Gone == GoneOtherwise:
+	case b.GuardedCopy() && a.Gone == GoneOtherwise && !k.OwnerPaused:
 		return voidBoth(a, 7, "it ran again on the source and ended there: the target's copy is old memory on newer disks")
 	case b.forgottenCopy() && a.Gone == GoneByMove:
 		return Action{Do: Commit, End: HeldByTarget, State: Committing, Line: 1,
@@ -55,6 +55,9 @@ func restGone(k Kind, a, b Copy) Action {
 	case b.forgottenCopy() && a.Gone == GoneOtherwise:
 		return Action{Do: Wait, End: Person, State: Unclear, Line: 8, Alarm: true,
 			Why: "it ended on the source by itself; nobody knows whether the target's paused copy has run since: a person chooses"}
+	case b.GuardedCopy() && a.Gone == GoneOtherwise:
+		return Action{Do: Wait, End: Person, State: Unclear, Line: 8, Alarm: true,
+			Why: "its owner had paused it, and it ended on the source; unless it ran again before, the target's paused copy is as good: a person chooses"}
 	case b.GuardedCopy(), b.forgottenCopy():
 		return Action{Do: Wait, End: Person, State: Unclear, Line: 8, Alarm: true,
 			Why: "gone on the source, nobody knows how; a complete paused copy is on the target: a person chooses"}

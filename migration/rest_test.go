@@ -110,7 +110,7 @@ func harm(k Kind, a, b Copy, act Action) string {
 		return "a copy is destroyed that may be the last good one"
 	case voidsTarget && b.Presence == Paused && !a.Void:
 		return "the target's copy is destroyed while the source may still wake it"
-	case voidsTarget && b.Presence == Paused && a.Presence == None && a.Gone != GoneOtherwise:
+	case voidsTarget && b.Presence == Paused && a.Presence == None && (a.Gone != GoneOtherwise || k.OwnerPaused):
 		return "the last good copy is destroyed"
 	case voidsTarget && b.Presence == Alive:
 		return "a running copy is voided"
@@ -165,6 +165,12 @@ func TestRestLines(t *testing.T) {
 			Action{Do: Tell, Order: Void, To: Source, Line: 7}},
 		{"7 then the old copy goes", guarded, voided(Copy{Presence: None, Gone: GoneOtherwise}), guardedCopy,
 			Action{Do: Tell, Order: Void, To: Target, Line: 7}},
+		{"8 it was paused by its owner and need not have run again", Kind{Guarded: true, OwnerPaused: true}, Copy{Presence: None, Gone: GoneOtherwise, Call: CallEnded}, guardedCopy,
+			Action{Do: Wait, End: Person, Line: 8}},
+		{"8 and a person discards it", Kind{Guarded: true, OwnerPaused: true, Choice: ChoseDiscard}, voided(Copy{Presence: None, Gone: GoneOtherwise}), guardedCopy,
+			Action{Do: Tell, Order: Void, To: Target, Line: 8}},
+		{"8 or keeps it", Kind{Guarded: true, OwnerPaused: true, Choice: ChoseResume}, voided(Copy{Presence: None, Gone: GoneOtherwise}), guardedCopy,
+			Action{Do: Commit, End: HeldByTarget, Line: 8}},
 		{"8 a person", guarded, Copy{Presence: None, Gone: GoneUnexplained, Call: CallEnded}, guardedCopy, Action{Do: Wait, End: Person, Line: 8}},
 		{"8 the target has lost its journal", guarded, Copy{Presence: None, Gone: GoneOtherwise, Call: CallEnded}, Copy{Presence: Paused, Complete: true},
 			Action{Do: Wait, End: Person, Line: 8}},

@@ -1,0 +1,55 @@
+package manager
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/vireo-kvm/vireo/store"
+)
+
+// lonely is a paused copy of a move that nobody conducts: a store that was
+// restored has forgotten it, or its agent's journal was lost.
+type lonely struct {
+	attempt string
+	since   time.Time
+	told    bool
+}
+
+// copiesLeft says once, after a while, that a host keeps a paused copy for which
+// no move is open. Nobody but a person ends that.
+func (c *Core) copiesLeft(h *host, now time.Time) {
+	for _, uuid := range sortedKeys(h.seen) {
+		s, at := h.seen[uuid], domainAt{h.Name, uuid}
+		attempt := cmp.Or(s.GetLiveAttempt(), s.GetAttempt())
+		_, owed := c.owed[owedKey{store.OwedVoid, h.Name, uuid, attempt}]
+		if !incoming(s.Domain) || s.GetJob() != nil || owed || c.moveOf(uuid) != nil {
+			delete(c.book.lonely, at)
+			continue
+		}
+		l := c.book.lonely[at]
+		if l == nil || l.attempt != attempt {
+			l = &lonely{attempt: attempt, since: now}
+			c.book.lonely[at] = l
+		}
+		if l.told || now.Sub(l.since) < c.pol.Pace.Alarm {
+			continue
+		}
+		l.told = true
+		text := fmt.Sprintf("%s keeps a paused copy of %s, of attempt %s, and no move of it is open: %s (vireo leftovers)",
+			h.Name, c.domainName(uuid), cmp.Or(attempt, "?"), c.worthOf(h, uuid))
+		c.event(now, store.Event{Kind: "copy.left", Severity: store.Alarm, Host: h.Name, Domain: uuid, Migration: attempt, Text: text})
+		c.log.Error("paused copy left", "host", h.Name, "domain", uuid, "migration", attempt)
+	}
+}
+
+// worthOf says what a paused copy may be, from where its guest is.
+func (c *Core) worthOf(h *host, uuid string) string {
+	if cl := c.claims[uuid]; cl != nil && cl.Holder != h.Name {
+		return "old memory, " + cl.Holder + " holds the guest's claim"
+	}
+	if len(c.runsElsewhere(uuid, h)) > 0 {
+		return "old memory, the guest runs elsewhere"
+	}
+	return "the guest runs nowhere, it may be all that is left of it; a person chooses between virsh resume and virsh destroy"
+}
