@@ -243,8 +243,11 @@ func (c *Core) lifecycle(d *domain, e virt.Event, now time.Time) {
 		switch {
 		case e.SuspendedByMove():
 			c.stopped(d, now)
+		case e.Event == virt.Suspended && e.Detail == virt.DetailPaused:
+			c.learn(d, func(n *journal.Domain) { n.Attempt.Departure.OwnerPaused = true })
 		case e.Event == virt.Resumed:
 			c.learn(d, func(n *journal.Domain) {
+				n.Attempt.Departure.OwnerPaused = false
 				n.Attempt.Departure.Stopped = false
 				n.Attempt.Departure.StoppedAt = time.Time{}
 				n.Attempt.Departure.Destroying = false
@@ -284,8 +287,10 @@ func (c *Core) observeDeparture(d *domain, now time.Time) {
 			c.stopped(d, now)
 		case d.seen.Running():
 			c.learn(d, func(n *journal.Domain) {
-				n.Attempt.Departure.Stopped, n.Attempt.Departure.Destroying = false, false
+				n.Attempt.Departure.Stopped, n.Attempt.Departure.Destroying, n.Attempt.Departure.OwnerPaused = false, false, false
 			})
+		case d.seen.Paused() && d.seen.Reason == virt.ReasonUser && !dep.Stopped:
+			c.learn(d, func(n *journal.Domain) { n.Attempt.Departure.OwnerPaused = true })
 		}
 		d.blind = false // from here on every event is seen
 	}

@@ -71,7 +71,10 @@ func (c *Core) showLibvirt(out *agentv1.Domain, d *domain) {
 // not know, and is not held here either: a journal that was lost, or whose older
 // copy is all that is left. It can't be told whether such a copy has run.
 func (d *domain) stranger() bool {
-	known := d.arrival() != nil && d.copyOf(d.Attempt.ID) || d.leaving() != nil && d.Attempt.ID == d.seen.Attempt
+	known := d.arrival() != nil && d.copyOf(d.Attempt.ID)
+	if dep := d.leaving(); dep != nil { // what came with an earlier move leaves with this one
+		known = known || d.Attempt.ID == d.seen.Attempt || d.original(dep)
+	}
 	return d.present() && d.seen.Attempt != "" && !known && !(d.Phase == journal.Held && d.Confirmed)
 }
 
@@ -119,6 +122,9 @@ func (c *Core) showAttempt(out *agentv1.Domain, d *domain, a *journal.Attempt) {
 	// The process has ended, and what libvirt shows is what it remembers.
 	out.Id, out.QemuPid, out.QemuStart, out.Job = 0, 0, 0, nil
 	out.CpuTime, out.Pause, out.LiveAttempt = nil, agentv1.Pause_PAUSE_UNSPECIFIED, ""
+	if dep.OwnerPaused { // its copy stays as it left
+		out.Pause = agentv1.Pause_PAUSE_OWNER
+	}
 	switch {
 	case dep.Gone == "":
 		out.State = agentv1.DomainState_DOMAIN_STATE_UNSPECIFIED

@@ -133,3 +133,28 @@ func TestSourceHoldsWhatCameBack(t *testing.T) {
 		t.Errorf("the claim is %s by %s, by %s; it runs on h1", cl.Phase, cl.Holder, cl.GrantedBy)
 	}
 }
+
+// TestPausedBeforeItsRowKnew: its owner pauses the guest while the order to move it
+// is on its way. It arrives as it left, and nobody resumes it.
+func TestPausedBeforeItsRowKnew(t *testing.T) {
+	w := fleet(t)
+	w.hosts["h1"].stallAt = 2
+	w.evacuate("h1")
+	w.until("g1 moves", 10*time.Second, func() bool { return w.hosts["h1"].domains["uuid-g1"].progress == 2 })
+	row := w.row("g1")
+	if row.Before.Paused {
+		t.Fatal("it ran when its row was written")
+	}
+	source, target := w.hosts["h1"].domains["uuid-g1"], w.hosts[row.Target].domains["uuid-g1"]
+	source.proc = stopped // by its owner, before the agent was told to move it
+	w.hosts["h1"].sight("uuid-g1")
+	w.settle()
+	w.restart()
+	source.proc, source.job, source.call, source.persistent = none, false, agentv1.Call_CALL_ENDED, false
+	source.gone = agentv1.Gone_GONE_BY_THE_MOVE
+	target.complete, target.job = true, false
+	w.until("the row ends", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.Done })
+	if target.proc != stopped || w.sent(row.Target, "resume") != 0 {
+		t.Errorf("its owner had paused it, and it is %q on %s; %d orders to resume", target.proc, row.Target, w.sent(row.Target, "resume"))
+	}
+}

@@ -166,6 +166,7 @@ func (c *Core) seeSource(m *move, s *sight, now time.Time) {
 		m.watch = m.watch.See(m.row.Progress)
 		m.dirty = true
 	}
+	m.seePause(s)
 	if s.GetDefinition() != "" && m.row.Before.InactiveXML == "" {
 		m.row.Before.InactiveXML = s.GetDefinition()
 		m.dirty = true
@@ -179,6 +180,22 @@ func (c *Core) seeSource(m *move, s *sight, now time.Time) {
 	if s.GetCallError() != "" {
 		m.saw(now, "libvirt says", s.GetCallError())
 	}
+}
+
+// seePause follows what the owner does while the guest is on its way: as it leaves
+// it arrives. What is seen before the move may be older than its order.
+func (m *move) seePause(s *sight) {
+	if m.row.State == migration.Committing || isByHand(m.row) {
+		return
+	}
+	was := m.row.Before.Paused
+	switch {
+	case s.GetPause() == agentv1.Pause_PAUSE_OWNER:
+		m.row.Before.Paused = true
+	case s.GetState() == agentv1.DomainState_DOMAIN_STATE_RUNNING:
+		m.row.Before.Paused = false
+	}
+	m.dirty = m.dirty || was != m.row.Before.Paused
 }
 
 func (c *Core) seeTarget(m *move, s *sight, now time.Time) {

@@ -2153,7 +2153,8 @@ type Domain struct {
 	// The source's own migrate call for this attempt.
 	Call      Call   `protobuf:"varint,28,opt,name=call,proto3,enum=vireo.agent.v1.Call" json:"call,omitempty"`
 	CallError string `protobuf:"bytes,29,opt,name=call_error,json=callError,proto3" json:"call_error,omitempty"`
-	// Why a paused process is paused, as far as events and state tell.
+	// Why a paused process is paused, as far as events and state tell. Of a process that
+	// has left with an attempt: PAUSE_OWNER when its owner had paused it.
 	Pause Pause `protobuf:"varint,30,opt,name=pause,proto3,enum=vireo.agent.v1.Pause" json:"pause,omitempty"`
 	// Incoming copy: its memory has arrived completely and no job is left.
 	Complete bool `protobuf:"varint,31,opt,name=complete,proto3" json:"complete,omitempty"`
