@@ -300,6 +300,10 @@ func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
 		c.refuse(d, o, now, "attempt %s is under way here", d.Attempt.ID)
 		return
 	}
+	if a := d.open(); a != nil && a.Arrival != nil && !a.Arrival.Resumed && d.copyOf(a.ID) && d.seen.Paused() {
+		c.refuse(d, o, now, "a paused copy of attempt %s is here, and nobody has let it run", a.ID)
+		return
+	}
 	next := d.raised(o)
 	next.Phase, next.Confirmed, next.Unclaimed = journal.Held, true, ""
 	old, over := d.Attempt, closeDeparture(&next)

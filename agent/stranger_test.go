@@ -187,3 +187,18 @@ func TestResumeOwnOfALostJournal(t *testing.T) {
 		})
 	}
 }
+
+// TestConfirmMakesNoGuestOfACopy: a leader that has lost its store does not know
+// that what is here has never run.
+func TestConfirmMakesNoGuestOfACopy(t *testing.T) {
+	w, _, b := arrive(t)
+	b.mustSay(t, refusedOutcome, "a paused copy of attempt m1 is here", say(12, "", &agentv1.Confirm{}))
+	if p := b.sees().GetPause(); p != agentv1.Pause_PAUSE_GUARD {
+		t.Errorf("shown as paused by %s", p)
+	}
+	if err := b.conn().Resume(t.Context(), guest); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(time.Second)
+	b.mustSay(t, doneOutcome, "", say(12, "", &agentv1.Confirm{}))
+}

@@ -71,6 +71,9 @@ func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 		}
 	case cl.Phase == store.Ambiguous:
 		c.disambiguate(domain, now)
+	case cl.Phase == store.Held && incoming(s.Domain):
+		// A restored store has forgotten the move that brought it: what it is nobody
+		// knows, and a confirmation would make it a guest that its owner has paused.
 	case cl.Phase == store.Held && !active(s.Domain) && !s.GetStartInProgress() && len(c.runsElsewhere(domain, h)) > 0:
 		// A restored store has forgotten that it moved: the holder gives up, then what
 		// runs is adopted.

@@ -13,10 +13,10 @@ import (
 type lonely struct {
 	attempt string
 	since   time.Time
-	told    bool
+	told    string // what it was said to be
 }
 
-// copiesLeft says once, after a while, that a host keeps a paused copy for which
+// copiesLeft says, after a while and again when what it may be has changed, that a host keeps a paused copy for which
 // no move is open. Nobody but a person ends that.
 func (c *Core) copiesLeft(h *host, now time.Time) {
 	for _, uuid := range sortedKeys(h.seen) {
@@ -32,12 +32,13 @@ func (c *Core) copiesLeft(h *host, now time.Time) {
 			l = &lonely{attempt: attempt, since: now}
 			c.book.lonely[at] = l
 		}
-		if l.told || now.Sub(l.since) < c.pol.Pace.Alarm {
+		worth := c.worthOf(h, uuid)
+		if l.told == worth || now.Sub(l.since) < c.pol.Pace.Alarm {
 			continue
 		}
-		l.told = true
+		l.told = worth
 		text := fmt.Sprintf("%s keeps a paused copy of %s, of attempt %s, and no move of it is open: %s (vireo leftovers)",
-			h.Name, c.domainName(uuid), cmp.Or(attempt, "?"), c.worthOf(h, uuid))
+			h.Name, c.domainName(uuid), cmp.Or(attempt, "?"), worth)
 		c.event(now, store.Event{Kind: "copy.left", Severity: store.Alarm, Host: h.Name, Domain: uuid, Migration: attempt, Text: text})
 		c.log.Error("paused copy left", "host", h.Name, "domain", uuid, "migration", attempt)
 	}

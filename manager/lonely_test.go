@@ -37,9 +37,37 @@ func TestCopyThatNobodyConducts(t *testing.T) {
 			if ls := w.core.leftovers(); len(ls) != 1 || !strings.Contains(ls[0].What, tt.want) {
 				t.Errorf("left over: %v", ls)
 			}
+			if tt.runs != "" { // then it ends there: the copy may be all that is left
+				w.hosts[tt.runs].domains["uuid-g1"].proc = none
+				w.pass(10 * time.Second)
+				if es := w.events("copy.left"); len(es) != 2 || !strings.Contains(es[1].Text, "all that is left") {
+					t.Errorf("told %+v", es)
+				}
+			}
 			if d := w.hosts["h2"].domains["uuid-g1"]; d.proc != stopped {
 				t.Errorf("the copy is %q", d.proc)
 			}
 		})
 	}
+}
+
+// TestRestoredClaimOverACopy: the restored store says that a host holds the guest
+// of which it keeps a paused copy. That makes the copy no guest: nobody confirms
+// it, and when a person lets it run it is the claim's.
+func TestRestoredClaimOverACopy(t *testing.T) {
+	w := newWorld(t, "h1", "h2")
+	w.guest("h2", "g1", 128)
+	w.until("the claim is there", 5*time.Second, func() bool { return w.claim("g1").Holder == "h2" })
+	d := &fakeDomain{
+		name: "g1", memory: 128 << 10, proc: stopped, guard: true, complete: true, live: "m-old", attempt: "m-old",
+		role: agentv1.Role_ROLE_TARGET, state: agentv1.AttemptState_ATTEMPT_STATE_PREPARED, phase: agentv1.ClaimPhase_CLAIM_PHASE_TRANSFERRING,
+	}
+	w.hosts["h2"].domains["uuid-g1"] = d
+	confirmed := w.sent("h2", "confirm")
+	w.pass(20 * time.Second)
+	if n := w.sent("h2", "confirm") - confirmed; n != 0 || len(w.events("copy.left")) != 1 {
+		t.Errorf("%d times confirmed, told %v", n, w.events("copy.left"))
+	}
+	d.proc, d.guard = running, false // virsh resume
+	w.until("it is confirmed", 10*time.Second, func() bool { return d.phase == agentv1.ClaimPhase_CLAIM_PHASE_HELD && d.epoch == w.claim("g1").Epoch })
 }

@@ -164,8 +164,11 @@ func (s *Sim) checkStill(g *guest, row migration.Row, open bool) {
 	if s.fleet.Now()-since <= reportInterval+idle+grace || g.tainted() {
 		return
 	}
+	if !open && s.house.ledger.left[g.uuid] < t.still[g.uuid] {
+		s.fail("%s stands still since %s because of a move, no row knows of it, and nobody was told", g.name, since)
+	}
 	if !open {
-		s.fail("%s stands still since %s because of a move, and no row knows of it", g.name, since)
+		return
 	}
 	if _, told := s.house.ledger.alarmed[row.ID]; !told && row.State != migration.Unclear {
 		s.fail("%s stands still since %s in row %s (%s), and nobody was told what it waits for", g.name, since, row.ID, row.State)
@@ -300,6 +303,7 @@ func (s *Sim) wrongWith(g *guest, all []virttest.Guest) (what, person string) {
 	}
 	claim, claimed := l.claims[g.uuid]
 	row, open := l.open(g.uuid)
+	copyLeft := !open && running == 0 && len(here) == 1 && !g.paused && l.left[g.uuid] > 0 && l.left[g.uuid] >= s.truth.still[g.uuid]
 	switch {
 	case open && row.State == migration.Unclear, claim.Phase == store.Ambiguous && len(here) > 1:
 		return g.name + " needs a person: " + string(row.State), g.uuid
@@ -315,10 +319,12 @@ func (s *Sim) wrongWith(g *guest, all []virttest.Guest) (what, person string) {
 		return g.name + " has ended and is claimed by " + claim.Holder, ""
 	case len(here) == 0:
 		return "", ""
-	case !claimed || claim.Phase != store.Held || claim.Holder != here[0].Host:
+	case (!claimed || claim.Phase != store.Held || claim.Holder != here[0].Host) && !copyLeft:
 		return g.name + " runs on " + here[0].Host + ", its claim is " + string(claim.Phase) + " by " + claim.Holder, ""
 	case running == 0 && !g.paused && g.tainted():
 		return g.name + " stands still by a user's doing", g.uuid
+	case copyLeft:
+		return g.name + ": a copy that no move brings", g.uuid
 	case running == 0 && !g.paused:
 		return g.name + " stands still on " + here[0].Host, ""
 	}

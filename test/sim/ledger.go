@@ -25,6 +25,7 @@ type ledger struct {
 	commits uint64
 	epoch   uint64                   // the highest that was committed
 	alarmed map[string]time.Duration // by migration: when it was last said that it waits
+	left    map[string]time.Duration // by domain: when it was last said that a copy of it lies about
 
 	dieIn    int // commits until the manager is killed; 0: never
 	dieAfter bool
@@ -33,7 +34,7 @@ type ledger struct {
 
 func newLedger(s *Sim) *ledger {
 	return &ledger{s: s, claims: map[string]store.Claim{}, rows: map[string]migration.Row{}, owed: map[string]store.Owed{},
-		alarmed: map[string]time.Duration{}, running: map[string]string{}}
+		alarmed: map[string]time.Duration{}, left: map[string]time.Duration{}, running: map[string]string{}}
 }
 
 // Update implements store.Store.
@@ -131,6 +132,9 @@ func (l *ledger) happened(v store.Event) {
 			l.s.fail("a move that waits is not named: %+v", v)
 		}
 		l.alarmed[v.Migration] = l.s.fleet.Now()
+	}
+	if v.Kind == "copy.left" {
+		l.left[v.Domain] = l.s.fleet.Now()
 	}
 	if v.Severity != store.Info {
 		l.s.say("manager: %s %s %s %s: %s", v.Severity, v.Kind, v.Host, nameOf(v.Domain), v.Text)
