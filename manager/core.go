@@ -29,6 +29,8 @@ type Setup struct {
 	Policy     Policy
 	Log        *slog.Logger
 	NewID      func(prefix string) string
+	// Ends says when the manager's certificate and its CA's end; nil: nobody warns.
+	Ends func() (own, ca time.Time)
 }
 
 // Core is the manager without clock, network and goroutines. One goroutine
@@ -79,6 +81,7 @@ type questions struct {
 type pace struct {
 	decided, pursued, owed, flushed time.Time
 	retained                        time.Time
+	ends                            ends
 	decideSoon                      bool // a score or a state changed since
 }
 
@@ -92,6 +95,7 @@ func NewCore(ctx context.Context, s Setup, now time.Time) (*Core, error) {
 	}
 	c := &Core{
 		st: s.Store, rd: s.Readings, bg: s.Background, score: s.Scorer, pol: s.Policy, log: s.Log, newID: s.NewID,
+		pace:      pace{ends: ends{own: s.Ends, warned: map[string]time.Time{}}},
 		id:        s.Store.Identity(),
 		hosts:     map[string]*host{},
 		claims:    map[string]*claim{},
@@ -240,6 +244,7 @@ func (c *Core) Tick(now time.Time) {
 		}
 	}
 	c.drained(now)
+	c.warnOfEnds(now)
 	c.flush(now)
 	c.retain(now)
 }

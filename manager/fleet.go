@@ -24,6 +24,7 @@ type host struct {
 	libvirtdErr string
 	takes       bool // its agent has journaled that it takes nothing new
 	hookProblem string
+	certificate time.Time       // when that of its session ends
 	owes        map[string]bool // domains whose autostart was refused after the boot, to be made up for
 
 	// seen is what the session's last report and the sightings after it show;

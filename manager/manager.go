@@ -49,6 +49,8 @@ type Options struct {
 	// Leads says whether this manager still leads; nil: always. Run ends when it
 	// does not, before it takes another input.
 	Leads func() bool
+	// Ends says when the manager's certificate and its CA's end; nil: nobody warns.
+	Ends func() (own, ca time.Time)
 }
 
 const (
@@ -95,7 +97,7 @@ func New(ctx context.Context, o Options) (*Manager, error) {
 	}
 	core, err := NewCore(ctx, Setup{
 		Store: o.Store, Readings: o.Readings, Scorer: o.Scorer, Background: m.work,
-		Policy: PolicyFrom(o.Config), Log: o.Log, NewID: o.NewID,
+		Policy: PolicyFrom(o.Config), Log: o.Log, NewID: o.NewID, Ends: o.Ends,
 	}, o.Clock.Now())
 	if err != nil {
 		return nil, fmt.Errorf("reading the store: %w", err)

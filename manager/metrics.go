@@ -43,25 +43,26 @@ func (c *Core) tally(r migration.Row) {
 }
 
 var (
-	descUp        = prometheus.NewDesc("vireo_host_up", "1 while a host reports completely and its libvirtd answers.", []string{"host"}, nil)
-	descState     = prometheus.NewDesc("vireo_host_state", "1 for the state a host is in.", []string{"host", "state"}, nil)
-	descRisk      = prometheus.NewDesc("vireo_host_risk_ratio", "Calibrated probability that the host harms its guests within 30 days.", []string{"host"}, nil)
-	descHard      = prometheus.NewDesc("vireo_host_hard_evidence", "1 while hard evidence of failure stands.", []string{"host"}, nil)
-	descComponent = prometheus.NewDesc("vireo_component_risk_ratio", "Calibrated probability that a component fails within 30 days.", []string{"host", "component"}, nil)
-	descClaimed   = prometheus.NewDesc("vireo_host_memory_claimed_bytes", "Memory of what is claimed, on its way or reserved on a host.", []string{"host"}, nil)
-	descCapacity  = prometheus.NewDesc("vireo_host_memory_capacity_bytes", "Memory that may be claimed on a host.", []string{"host"}, nil)
-	descClaims    = prometheus.NewDesc("vireo_claims", "Claims by phase.", []string{"phase"}, nil)
-	descOpen      = prometheus.NewDesc("vireo_migrations_open", "Open migrations by state.", []string{"state"}, nil)
-	descEnded     = prometheus.NewDesc("vireo_migrations_total", "Migrations that have ended since the manager started, by outcome.", []string{"outcome"}, nil)
-	descStuck     = prometheus.NewDesc("vireo_migrations_stuck", "Open migrations that need a person, or whose guest stands still.", nil, nil)
-	descWaiting   = prometheus.NewDesc("vireo_decisions_waiting", "Decisions that wait for approval or are held back.", nil, nil)
-	descAuto      = prometheus.NewDesc("vireo_automation_enabled", "0 while the automation switch is off.", nil, nil)
-	descOwed      = prometheus.NewDesc("vireo_owed", "What hosts still have to do or confirm of ended migrations.", []string{"kind"}, nil)
-	descDropped   = prometheus.NewDesc("vireo_readings_dropped_total", "Readings that were not in the catalogue of signals.", nil, nil)
-	descBare      = prometheus.NewDesc("vireo_host_domains_unprotected", "Guests at work of which a second run on another host would be refused by nothing but claims.", []string{"host"}, nil)
-	descRecovery  = prometheus.NewDesc("vireo_recovery_hosts", "Hosts that the recovery of a restored store waits for.", nil, nil)
-	descTerm      = prometheus.NewDesc("vireo_manager_term", "The term of this manager.", nil, nil)
-	descFull      = prometheus.NewDesc("vireo_store_full", "1 while the store has no room: nothing is granted and nothing moves.", nil, nil)
+	descCertificate = prometheus.NewDesc("vireo_host_certificate_not_after_timestamp_seconds", "When the certificate ends with which a host speaks.", []string{"host"}, nil)
+	descUp          = prometheus.NewDesc("vireo_host_up", "1 while a host reports completely and its libvirtd answers.", []string{"host"}, nil)
+	descState       = prometheus.NewDesc("vireo_host_state", "1 for the state a host is in.", []string{"host", "state"}, nil)
+	descRisk        = prometheus.NewDesc("vireo_host_risk_ratio", "Calibrated probability that the host harms its guests within 30 days.", []string{"host"}, nil)
+	descHard        = prometheus.NewDesc("vireo_host_hard_evidence", "1 while hard evidence of failure stands.", []string{"host"}, nil)
+	descComponent   = prometheus.NewDesc("vireo_component_risk_ratio", "Calibrated probability that a component fails within 30 days.", []string{"host", "component"}, nil)
+	descClaimed     = prometheus.NewDesc("vireo_host_memory_claimed_bytes", "Memory of what is claimed, on its way or reserved on a host.", []string{"host"}, nil)
+	descCapacity    = prometheus.NewDesc("vireo_host_memory_capacity_bytes", "Memory that may be claimed on a host.", []string{"host"}, nil)
+	descClaims      = prometheus.NewDesc("vireo_claims", "Claims by phase.", []string{"phase"}, nil)
+	descOpen        = prometheus.NewDesc("vireo_migrations_open", "Open migrations by state.", []string{"state"}, nil)
+	descEnded       = prometheus.NewDesc("vireo_migrations_total", "Migrations that have ended since the manager started, by outcome.", []string{"outcome"}, nil)
+	descStuck       = prometheus.NewDesc("vireo_migrations_stuck", "Open migrations that need a person, or whose guest stands still.", nil, nil)
+	descWaiting     = prometheus.NewDesc("vireo_decisions_waiting", "Decisions that wait for approval or are held back.", nil, nil)
+	descAuto        = prometheus.NewDesc("vireo_automation_enabled", "0 while the automation switch is off.", nil, nil)
+	descOwed        = prometheus.NewDesc("vireo_owed", "What hosts still have to do or confirm of ended migrations.", []string{"kind"}, nil)
+	descDropped     = prometheus.NewDesc("vireo_readings_dropped_total", "Readings that were not in the catalogue of signals.", nil, nil)
+	descBare        = prometheus.NewDesc("vireo_host_domains_unprotected", "Guests at work of which a second run on another host would be refused by nothing but claims.", []string{"host"}, nil)
+	descRecovery    = prometheus.NewDesc("vireo_recovery_hosts", "Hosts that the recovery of a restored store waits for.", nil, nil)
+	descTerm        = prometheus.NewDesc("vireo_manager_term", "The term of this manager.", nil, nil)
+	descFull        = prometheus.NewDesc("vireo_store_full", "1 while the store has no room: nothing is granted and nothing moves.", nil, nil)
 )
 
 // collector reads the core when Prometheus asks.
@@ -99,6 +100,9 @@ func (c *Core) metrics() []prometheus.Metric {
 			continue
 		}
 		gauge(descUp, one(h.alive()), h.Name)
+		if !h.certificate.IsZero() {
+			gauge(descCertificate, float64(h.certificate.Unix()), h.Name)
+		}
 		for _, s := range [...]store.HostState{store.Healthy, store.Watch, store.Quarantined, store.Evacuating, store.Drained, store.Maintenance, store.Unknown} {
 			gauge(descState, one(h.shown() == s), h.Name, string(s))
 		}

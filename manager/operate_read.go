@@ -322,8 +322,9 @@ func (m *Manager) WatchEvents(ctx context.Context, req *connect.Request[managerv
 // GetStatus implements the service.
 func (m *Manager) GetStatus(ctx context.Context, _ *connect.Request[managerv1.GetStatusRequest]) (*connect.Response[managerv1.GetStatusResponse], error) {
 	res := &managerv1.GetStatusResponse{Version: m.facts.version, Started: at(m.facts.started)}
-	err := m.do(ctx, func(time.Time) {
+	err := m.do(ctx, func(now time.Time) {
 		c := m.core
+		res.Certificates = c.presentCertificates(now)
 		res.Generation, res.Term, res.Mode, res.Model = c.id.Generation, c.id.Term, string(c.pol.Decide.Mode), c.score.Name()
 		res.Automation, res.AutomationReason = c.settings.automation, c.settings.automationReason
 		for _, h := range c.hosts {

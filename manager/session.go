@@ -49,7 +49,7 @@ func (c *Core) Connect(now time.Time, peer pki.Peer, hello *agentv1.Hello, link 
 	c.hangUp(h, "the agent began another session")
 	delete(c.book.refused, peer.Host)
 	s.host = h
-	h.session = s
+	h.session, h.certificate = s, peer.Ends
 	h.reported, h.asked, h.libvirtd, h.takes = time.Time{}, 0, false, false
 	h.seen = map[string]*sight{}
 	h.Facts.AgentVersion = hello.GetAgentVersion()

@@ -424,4 +424,6 @@ func (w *world) sent(host, kind string) int {
 
 func clone(o *agentv1.Order) *agentv1.Order { return proto.CloneOf(o) }
 
-func peer(name string) pki.Peer { return pki.Peer{Host: name, Serial: "serial-" + name} }
+func peer(name string) pki.Peer {
+	return pki.Peer{Host: name, Serial: "serial-" + name, Ends: time.Date(2031, 3, 1, 0, 0, 0, 0, time.UTC)}
+}

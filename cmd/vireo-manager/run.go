@@ -110,6 +110,7 @@ func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) erro
 	m, err := manager.New(ctx, manager.Options{
 		Store: s, Readings: h.readings, Config: h.cfg, Clock: daemon.Clock{}, Issuer: h.ca,
 		Scorer: manager.ModelScorer{Model: h.model}, Log: h.log, Version: version, Leads: leads,
+		Ends: func() (own, ca time.Time) { return h.keeper.Own().Leaf.NotAfter, h.ca.NotAfter() },
 	})
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:

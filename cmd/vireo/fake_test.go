@@ -189,7 +189,10 @@ func (f *fakeManager) WatchEvents(_ context.Context, r *connect.Request[managerv
 func (f *fakeManager) GetStatus(context.Context, *connect.Request[managerv1.GetStatusRequest]) (*connect.Response[managerv1.GetStatusResponse], error) {
 	return answer(f, nil, func() *managerv1.GetStatusResponse {
 		return &managerv1.GetStatusResponse{Version: "1.0", Generation: 1, Term: 3, Mode: "recommend", AutomationReason: "maintenance window",
-			Model: "default", Hosts: 3, HostsConnected: 2, Domains: 2, MigrationsOpen: 1, DecisionsWaiting: 1, Started: before(time.Hour)}
+			Model: "default", Hosts: 3, HostsConnected: 2, Domains: 2, MigrationsOpen: 1, DecisionsWaiting: 1, Started: before(time.Hour), Certificates: []*managerv1.Certificate{
+				{Name: "manager", NotAfter: before(-4 * 365 * 24 * time.Hour)}, {Name: "ca", NotAfter: before(-19 * 365 * 24 * time.Hour)},
+				{Name: "host h1", NotAfter: before(-20 * 24 * time.Hour), EndsSoon: true}, {Name: "host h2", NotAfter: before(-4 * 365 * 24 * time.Hour)},
+			}}
 	})
 }
 

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"strings"
+	"time"
+
 	"github.com/urfave/cli/v2"
+
+	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
 
 func (p *program) statusCommand() *cli.Command {
@@ -30,8 +35,22 @@ func (p *program) statusCommand() *cli.Command {
 			p.printf("hosts       %d of %d connected\n", s.HostsConnected, s.Hosts)
 			p.printf("guests      %d, %d on the move\n", s.Domains, s.MigrationsOpen)
 			p.printf("decisions   %d waiting\n", s.DecisionsWaiting)
+			p.printCertificates(s.Certificates)
 			return nil
 		},
+	}
+}
+
+// printCertificates shows the manager's own, and of the hosts' those that end soon.
+func (p *program) printCertificates(all []*managerv1.Certificate) {
+	for _, c := range all {
+		until := c.NotAfter.AsTime().UTC().Format(time.DateOnly)
+		switch {
+		case c.EndsSoon:
+			p.printf("certificate %s\n", cell{c.Name + " ends on " + until + " (vireo events tells what to do)", red})
+		case !strings.HasPrefix(c.Name, "host "):
+			p.printf("certificate %s until %s\n", c.Name, until)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ type Peer struct {
 	// Serial, lower-case hex, is that of the certificate with which the host was
 	// enrolled; those that were made of it later name it.
 	Serial string
+	Ends   time.Time // when the certificate does with which it speaks
 }
 
 // Actor is an operator: from a certificate, or root on the manager's own socket.
@@ -74,7 +75,7 @@ func Identify(cert *x509.Certificate) (*Peer, *Actor, error) {
 		if first := found.Query().Get(enrolmentKey); first != "" {
 			serial = first
 		}
-		return &Peer{Host: parts[0], Serial: serial}, nil, nil
+		return &Peer{Host: parts[0], Serial: serial, Ends: cert.NotAfter}, nil, nil
 	case found.Host == "operator" && len(parts) == 2 && Role(parts[0]).Valid() && ValidName(parts[1]):
 		return nil, &Actor{Role: Role(parts[0]), Name: parts[1], Serial: serial}, nil
 	}

@@ -45,7 +45,7 @@ func TestSessionCarriesBothWays(t *testing.T) {
 	h := newHouse(t)
 	id := h.enrolled("h1")
 	s, c := open(t, h, h.dialer(id), "h1")
-	if c.peer != (pki.Peer{Host: "h1", Serial: pki.Serial(id.Certificate.Leaf)}) {
+	if c.peer != (pki.Peer{Host: "h1", Serial: pki.Serial(id.Certificate.Leaf), Ends: id.Certificate.Leaf.NotAfter}) {
 		t.Errorf("peer %v", c.peer)
 	}
 	for i := range 50 {

@@ -2850,7 +2850,9 @@ type GetStatusResponse struct {
 	DecisionsWaiting uint32                 `protobuf:"varint,12,opt,name=decisions_waiting,json=decisionsWaiting,proto3" json:"decisions_waiting,omitempty"`
 	Started          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=started,proto3" json:"started,omitempty"`
 	// Hosts that a recovery waits for; empty: none is under way.
-	Recovery      []string `protobuf:"bytes,14,rep,name=recovery,proto3" json:"recovery,omitempty"`
+	Recovery []string `protobuf:"bytes,14,rep,name=recovery,proto3" json:"recovery,omitempty"`
+	// The manager's, its CA's, and those with which hosts speak.
+	Certificates  []*Certificate `protobuf:"bytes,15,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2983,6 +2985,73 @@ func (x *GetStatusResponse) GetRecovery() []string {
 	return nil
 }
 
+func (x *GetStatusResponse) GetCertificates() []*Certificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+type Certificate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // manager, ca, host NAME
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EndsSoon      bool                   `protobuf:"varint,3,opt,name=ends_soon,json=endsSoon,proto3" json:"ends_soon,omitempty"` // it should have been renewed by now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Certificate) Reset() {
+	*x = Certificate{}
+	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Certificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Certificate) ProtoMessage() {}
+
+func (x *Certificate) ProtoReflect() protoreflect.Message {
+	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
+func (*Certificate) Descriptor() ([]byte, []int) {
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Certificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Certificate) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *Certificate) GetEndsSoon() bool {
+	if x != nil {
+		return x.EndsSoon
+	}
+	return false
+}
+
 type PlanEvacuationRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
@@ -2992,7 +3061,7 @@ type PlanEvacuationRequest struct {
 
 func (x *PlanEvacuationRequest) Reset() {
 	*x = PlanEvacuationRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3073,7 @@ func (x *PlanEvacuationRequest) String() string {
 func (*PlanEvacuationRequest) ProtoMessage() {}
 
 func (x *PlanEvacuationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[38]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3086,7 @@ func (x *PlanEvacuationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanEvacuationRequest.ProtoReflect.Descriptor instead.
 func (*PlanEvacuationRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{38}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PlanEvacuationRequest) GetHost() string {
@@ -3038,7 +3107,7 @@ type PlanEvacuationResponse struct {
 
 func (x *PlanEvacuationResponse) Reset() {
 	*x = PlanEvacuationResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3119,7 @@ func (x *PlanEvacuationResponse) String() string {
 func (*PlanEvacuationResponse) ProtoMessage() {}
 
 func (x *PlanEvacuationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[39]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3132,7 @@ func (x *PlanEvacuationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanEvacuationResponse.ProtoReflect.Descriptor instead.
 func (*PlanEvacuationResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{39}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PlanEvacuationResponse) GetPlacements() []*Placement {
@@ -3097,7 +3166,7 @@ type EvacuateHostRequest struct {
 
 func (x *EvacuateHostRequest) Reset() {
 	*x = EvacuateHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3109,7 +3178,7 @@ func (x *EvacuateHostRequest) String() string {
 func (*EvacuateHostRequest) ProtoMessage() {}
 
 func (x *EvacuateHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[40]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3122,7 +3191,7 @@ func (x *EvacuateHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHostRequest.ProtoReflect.Descriptor instead.
 func (*EvacuateHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{40}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EvacuateHostRequest) GetHost() string {
@@ -3149,7 +3218,7 @@ type EvacuateHostResponse struct {
 
 func (x *EvacuateHostResponse) Reset() {
 	*x = EvacuateHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3230,7 @@ func (x *EvacuateHostResponse) String() string {
 func (*EvacuateHostResponse) ProtoMessage() {}
 
 func (x *EvacuateHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[41]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3243,7 @@ func (x *EvacuateHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHostResponse.ProtoReflect.Descriptor instead.
 func (*EvacuateHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{41}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EvacuateHostResponse) GetDecision() string {
@@ -3201,7 +3270,7 @@ type ReturnHostRequest struct {
 
 func (x *ReturnHostRequest) Reset() {
 	*x = ReturnHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3282,7 @@ func (x *ReturnHostRequest) String() string {
 func (*ReturnHostRequest) ProtoMessage() {}
 
 func (x *ReturnHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[42]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +3295,7 @@ func (x *ReturnHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReturnHostRequest.ProtoReflect.Descriptor instead.
 func (*ReturnHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{42}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReturnHostRequest) GetHost() string {
@@ -3252,7 +3321,7 @@ type ReturnHostResponse struct {
 
 func (x *ReturnHostResponse) Reset() {
 	*x = ReturnHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3264,7 +3333,7 @@ func (x *ReturnHostResponse) String() string {
 func (*ReturnHostResponse) ProtoMessage() {}
 
 func (x *ReturnHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[43]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3277,7 +3346,7 @@ func (x *ReturnHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReturnHostResponse.ProtoReflect.Descriptor instead.
 func (*ReturnHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{43}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReturnHostResponse) GetHost() *Host {
@@ -3297,7 +3366,7 @@ type AbortMigrationRequest struct {
 
 func (x *AbortMigrationRequest) Reset() {
 	*x = AbortMigrationRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3378,7 @@ func (x *AbortMigrationRequest) String() string {
 func (*AbortMigrationRequest) ProtoMessage() {}
 
 func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[44]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3391,7 @@ func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMigrationRequest.ProtoReflect.Descriptor instead.
 func (*AbortMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{44}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AbortMigrationRequest) GetId() string {
@@ -3348,7 +3417,7 @@ type AbortMigrationResponse struct {
 
 func (x *AbortMigrationResponse) Reset() {
 	*x = AbortMigrationResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +3429,7 @@ func (x *AbortMigrationResponse) String() string {
 func (*AbortMigrationResponse) ProtoMessage() {}
 
 func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[45]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +3442,7 @@ func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMigrationResponse.ProtoReflect.Descriptor instead.
 func (*AbortMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{45}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AbortMigrationResponse) GetMigration() *Migration {
@@ -3394,7 +3463,7 @@ type ResolveDecisionRequest struct {
 
 func (x *ResolveDecisionRequest) Reset() {
 	*x = ResolveDecisionRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +3475,7 @@ func (x *ResolveDecisionRequest) String() string {
 func (*ResolveDecisionRequest) ProtoMessage() {}
 
 func (x *ResolveDecisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[46]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +3488,7 @@ func (x *ResolveDecisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveDecisionRequest.ProtoReflect.Descriptor instead.
 func (*ResolveDecisionRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{46}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ResolveDecisionRequest) GetId() string {
@@ -3452,7 +3521,7 @@ type ResolveDecisionResponse struct {
 
 func (x *ResolveDecisionResponse) Reset() {
 	*x = ResolveDecisionResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3464,7 +3533,7 @@ func (x *ResolveDecisionResponse) String() string {
 func (*ResolveDecisionResponse) ProtoMessage() {}
 
 func (x *ResolveDecisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[47]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3477,7 +3546,7 @@ func (x *ResolveDecisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveDecisionResponse.ProtoReflect.Descriptor instead.
 func (*ResolveDecisionResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{47}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ResolveDecisionResponse) GetDecision() *Decision {
@@ -3497,7 +3566,7 @@ type SetAutomationRequest struct {
 
 func (x *SetAutomationRequest) Reset() {
 	*x = SetAutomationRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3509,7 +3578,7 @@ func (x *SetAutomationRequest) String() string {
 func (*SetAutomationRequest) ProtoMessage() {}
 
 func (x *SetAutomationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[48]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3522,7 +3591,7 @@ func (x *SetAutomationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutomationRequest.ProtoReflect.Descriptor instead.
 func (*SetAutomationRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{48}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SetAutomationRequest) GetOn() bool {
@@ -3548,7 +3617,7 @@ type SetAutomationResponse struct {
 
 func (x *SetAutomationResponse) Reset() {
 	*x = SetAutomationResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3560,7 +3629,7 @@ func (x *SetAutomationResponse) String() string {
 func (*SetAutomationResponse) ProtoMessage() {}
 
 func (x *SetAutomationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[49]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3573,7 +3642,7 @@ func (x *SetAutomationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutomationResponse.ProtoReflect.Descriptor instead.
 func (*SetAutomationResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{49}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetAutomationResponse) GetOn() bool {
@@ -3593,7 +3662,7 @@ type ImportReadingsRequest struct {
 
 func (x *ImportReadingsRequest) Reset() {
 	*x = ImportReadingsRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +3674,7 @@ func (x *ImportReadingsRequest) String() string {
 func (*ImportReadingsRequest) ProtoMessage() {}
 
 func (x *ImportReadingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[50]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +3687,7 @@ func (x *ImportReadingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportReadingsRequest.ProtoReflect.Descriptor instead.
 func (*ImportReadingsRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{50}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ImportReadingsRequest) GetHost() string {
@@ -3650,7 +3719,7 @@ type ImportedReading struct {
 
 func (x *ImportedReading) Reset() {
 	*x = ImportedReading{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3662,7 +3731,7 @@ func (x *ImportedReading) String() string {
 func (*ImportedReading) ProtoMessage() {}
 
 func (x *ImportedReading) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[51]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3675,7 +3744,7 @@ func (x *ImportedReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedReading.ProtoReflect.Descriptor instead.
 func (*ImportedReading) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{51}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ImportedReading) GetComponent() string {
@@ -3736,7 +3805,7 @@ type ImportReadingsResponse struct {
 
 func (x *ImportReadingsResponse) Reset() {
 	*x = ImportReadingsResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3748,7 +3817,7 @@ func (x *ImportReadingsResponse) String() string {
 func (*ImportReadingsResponse) ProtoMessage() {}
 
 func (x *ImportReadingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[52]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3761,7 +3830,7 @@ func (x *ImportReadingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportReadingsResponse.ProtoReflect.Descriptor instead.
 func (*ImportReadingsResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{52}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ImportReadingsResponse) GetKept() uint64 {
@@ -3782,7 +3851,7 @@ type VirshRequest struct {
 
 func (x *VirshRequest) Reset() {
 	*x = VirshRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +3863,7 @@ func (x *VirshRequest) String() string {
 func (*VirshRequest) ProtoMessage() {}
 
 func (x *VirshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[53]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +3876,7 @@ func (x *VirshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshRequest.ProtoReflect.Descriptor instead.
 func (*VirshRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{53}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VirshRequest) GetHost() string {
@@ -3840,7 +3909,7 @@ type VirshResponse struct {
 
 func (x *VirshResponse) Reset() {
 	*x = VirshResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3852,7 +3921,7 @@ func (x *VirshResponse) String() string {
 func (*VirshResponse) ProtoMessage() {}
 
 func (x *VirshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[54]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3865,7 +3934,7 @@ func (x *VirshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshResponse.ProtoReflect.Descriptor instead.
 func (*VirshResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{54}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *VirshResponse) GetOutputs() []*VirshOutput {
@@ -3889,7 +3958,7 @@ type VirshOutput struct {
 
 func (x *VirshOutput) Reset() {
 	*x = VirshOutput{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +3970,7 @@ func (x *VirshOutput) String() string {
 func (*VirshOutput) ProtoMessage() {}
 
 func (x *VirshOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[55]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +3983,7 @@ func (x *VirshOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VirshOutput.ProtoReflect.Descriptor instead.
 func (*VirshOutput) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{55}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *VirshOutput) GetHost() string {
@@ -3970,7 +4039,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3982,7 +4051,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[56]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3995,7 +4064,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{56}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CreateTokenRequest) GetHost() string {
@@ -4029,7 +4098,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4041,7 +4110,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[57]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4054,7 +4123,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{57}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CreateTokenResponse) GetToken() string {
@@ -4081,7 +4150,7 @@ type RemoveHostRequest struct {
 
 func (x *RemoveHostRequest) Reset() {
 	*x = RemoveHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4093,7 +4162,7 @@ func (x *RemoveHostRequest) String() string {
 func (*RemoveHostRequest) ProtoMessage() {}
 
 func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[58]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4106,7 +4175,7 @@ func (x *RemoveHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostRequest.ProtoReflect.Descriptor instead.
 func (*RemoveHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{58}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RemoveHostRequest) GetHost() string {
@@ -4131,7 +4200,7 @@ type RemoveHostResponse struct {
 
 func (x *RemoveHostResponse) Reset() {
 	*x = RemoveHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4212,7 @@ func (x *RemoveHostResponse) String() string {
 func (*RemoveHostResponse) ProtoMessage() {}
 
 func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[59]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4225,7 @@ func (x *RemoveHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveHostResponse.ProtoReflect.Descriptor instead.
 func (*RemoveHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{59}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{60}
 }
 
 type GrantClaimRequest struct {
@@ -4171,7 +4240,7 @@ type GrantClaimRequest struct {
 
 func (x *GrantClaimRequest) Reset() {
 	*x = GrantClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4183,7 +4252,7 @@ func (x *GrantClaimRequest) String() string {
 func (*GrantClaimRequest) ProtoMessage() {}
 
 func (x *GrantClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[60]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4196,7 +4265,7 @@ func (x *GrantClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantClaimRequest.ProtoReflect.Descriptor instead.
 func (*GrantClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{60}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *GrantClaimRequest) GetDomain() string {
@@ -4236,7 +4305,7 @@ type GrantClaimResponse struct {
 
 func (x *GrantClaimResponse) Reset() {
 	*x = GrantClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4248,7 +4317,7 @@ func (x *GrantClaimResponse) String() string {
 func (*GrantClaimResponse) ProtoMessage() {}
 
 func (x *GrantClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[61]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4261,7 +4330,7 @@ func (x *GrantClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantClaimResponse.ProtoReflect.Descriptor instead.
 func (*GrantClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{61}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GrantClaimResponse) GetClaim() *Claim {
@@ -4282,7 +4351,7 @@ type ReleaseClaimRequest struct {
 
 func (x *ReleaseClaimRequest) Reset() {
 	*x = ReleaseClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4294,7 +4363,7 @@ func (x *ReleaseClaimRequest) String() string {
 func (*ReleaseClaimRequest) ProtoMessage() {}
 
 func (x *ReleaseClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[62]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4307,7 +4376,7 @@ func (x *ReleaseClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseClaimRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{62}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ReleaseClaimRequest) GetDomain() string {
@@ -4341,7 +4410,7 @@ type ReleaseClaimResponse struct {
 
 func (x *ReleaseClaimResponse) Reset() {
 	*x = ReleaseClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4353,7 +4422,7 @@ func (x *ReleaseClaimResponse) String() string {
 func (*ReleaseClaimResponse) ProtoMessage() {}
 
 func (x *ReleaseClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[63]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4366,7 +4435,7 @@ func (x *ReleaseClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseClaimResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{63}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ReleaseClaimResponse) GetClaim() *Claim {
@@ -4388,7 +4457,7 @@ type MoveClaimRequest struct {
 
 func (x *MoveClaimRequest) Reset() {
 	*x = MoveClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4400,7 +4469,7 @@ func (x *MoveClaimRequest) String() string {
 func (*MoveClaimRequest) ProtoMessage() {}
 
 func (x *MoveClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[64]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4413,7 +4482,7 @@ func (x *MoveClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveClaimRequest.ProtoReflect.Descriptor instead.
 func (*MoveClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{64}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *MoveClaimRequest) GetDomain() string {
@@ -4453,7 +4522,7 @@ type MoveClaimResponse struct {
 
 func (x *MoveClaimResponse) Reset() {
 	*x = MoveClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4465,7 +4534,7 @@ func (x *MoveClaimResponse) String() string {
 func (*MoveClaimResponse) ProtoMessage() {}
 
 func (x *MoveClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[65]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4478,7 +4547,7 @@ func (x *MoveClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveClaimResponse.ProtoReflect.Descriptor instead.
 func (*MoveClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{65}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *MoveClaimResponse) GetMigration() *Migration {
@@ -4506,7 +4575,7 @@ type ResolveClaimRequest struct {
 
 func (x *ResolveClaimRequest) Reset() {
 	*x = ResolveClaimRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4518,7 +4587,7 @@ func (x *ResolveClaimRequest) String() string {
 func (*ResolveClaimRequest) ProtoMessage() {}
 
 func (x *ResolveClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[66]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4531,7 +4600,7 @@ func (x *ResolveClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveClaimRequest.ProtoReflect.Descriptor instead.
 func (*ResolveClaimRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{66}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ResolveClaimRequest) GetDomain() string {
@@ -4636,7 +4705,7 @@ type ResolveClaimResponse struct {
 
 func (x *ResolveClaimResponse) Reset() {
 	*x = ResolveClaimResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4648,7 +4717,7 @@ func (x *ResolveClaimResponse) String() string {
 func (*ResolveClaimResponse) ProtoMessage() {}
 
 func (x *ResolveClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[67]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4661,7 +4730,7 @@ func (x *ResolveClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveClaimResponse.ProtoReflect.Descriptor instead.
 func (*ResolveClaimResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{67}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ResolveClaimResponse) GetClaim() *Claim {
@@ -4688,7 +4757,7 @@ type DeclareHostDeadRequest struct {
 
 func (x *DeclareHostDeadRequest) Reset() {
 	*x = DeclareHostDeadRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4700,7 +4769,7 @@ func (x *DeclareHostDeadRequest) String() string {
 func (*DeclareHostDeadRequest) ProtoMessage() {}
 
 func (x *DeclareHostDeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[68]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4713,7 +4782,7 @@ func (x *DeclareHostDeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareHostDeadRequest.ProtoReflect.Descriptor instead.
 func (*DeclareHostDeadRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{68}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DeclareHostDeadRequest) GetHost() string {
@@ -4740,7 +4809,7 @@ type DeclareHostDeadResponse struct {
 
 func (x *DeclareHostDeadResponse) Reset() {
 	*x = DeclareHostDeadResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4752,7 +4821,7 @@ func (x *DeclareHostDeadResponse) String() string {
 func (*DeclareHostDeadResponse) ProtoMessage() {}
 
 func (x *DeclareHostDeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[69]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4765,7 +4834,7 @@ func (x *DeclareHostDeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclareHostDeadResponse.ProtoReflect.Descriptor instead.
 func (*DeclareHostDeadResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{69}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DeclareHostDeadResponse) GetHost() *Host {
@@ -4792,7 +4861,7 @@ type ExcuseHostRequest struct {
 
 func (x *ExcuseHostRequest) Reset() {
 	*x = ExcuseHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4804,7 +4873,7 @@ func (x *ExcuseHostRequest) String() string {
 func (*ExcuseHostRequest) ProtoMessage() {}
 
 func (x *ExcuseHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[70]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4817,7 +4886,7 @@ func (x *ExcuseHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcuseHostRequest.ProtoReflect.Descriptor instead.
 func (*ExcuseHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{70}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ExcuseHostRequest) GetHost() string {
@@ -4843,7 +4912,7 @@ type ExcuseHostResponse struct {
 
 func (x *ExcuseHostResponse) Reset() {
 	*x = ExcuseHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4855,7 +4924,7 @@ func (x *ExcuseHostResponse) String() string {
 func (*ExcuseHostResponse) ProtoMessage() {}
 
 func (x *ExcuseHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[71]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4868,7 +4937,7 @@ func (x *ExcuseHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExcuseHostResponse.ProtoReflect.Descriptor instead.
 func (*ExcuseHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{71}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ExcuseHostResponse) GetWaiting() []string {
@@ -4890,7 +4959,7 @@ type SetHostRequest struct {
 
 func (x *SetHostRequest) Reset() {
 	*x = SetHostRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4902,7 +4971,7 @@ func (x *SetHostRequest) String() string {
 func (*SetHostRequest) ProtoMessage() {}
 
 func (x *SetHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[72]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4915,7 +4984,7 @@ func (x *SetHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostRequest.ProtoReflect.Descriptor instead.
 func (*SetHostRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{72}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SetHostRequest) GetHost() string {
@@ -4955,7 +5024,7 @@ type SetHostResponse struct {
 
 func (x *SetHostResponse) Reset() {
 	*x = SetHostResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4967,7 +5036,7 @@ func (x *SetHostResponse) String() string {
 func (*SetHostResponse) ProtoMessage() {}
 
 func (x *SetHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[73]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4980,7 +5049,7 @@ func (x *SetHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHostResponse.ProtoReflect.Descriptor instead.
 func (*SetHostResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{73}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SetHostResponse) GetHost() *Host {
@@ -4999,7 +5068,7 @@ type ListLeftoversRequest struct {
 
 func (x *ListLeftoversRequest) Reset() {
 	*x = ListLeftoversRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5011,7 +5080,7 @@ func (x *ListLeftoversRequest) String() string {
 func (*ListLeftoversRequest) ProtoMessage() {}
 
 func (x *ListLeftoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[74]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5024,7 +5093,7 @@ func (x *ListLeftoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeftoversRequest.ProtoReflect.Descriptor instead.
 func (*ListLeftoversRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{74}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListLeftoversRequest) GetHost() string {
@@ -5043,7 +5112,7 @@ type ListLeftoversResponse struct {
 
 func (x *ListLeftoversResponse) Reset() {
 	*x = ListLeftoversResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5055,7 +5124,7 @@ func (x *ListLeftoversResponse) String() string {
 func (*ListLeftoversResponse) ProtoMessage() {}
 
 func (x *ListLeftoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[75]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5068,7 +5137,7 @@ func (x *ListLeftoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeftoversResponse.ProtoReflect.Descriptor instead.
 func (*ListLeftoversResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{75}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ListLeftoversResponse) GetLeftovers() []*Leftover {
@@ -5092,7 +5161,7 @@ type Leftover struct {
 
 func (x *Leftover) Reset() {
 	*x = Leftover{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5104,7 +5173,7 @@ func (x *Leftover) String() string {
 func (*Leftover) ProtoMessage() {}
 
 func (x *Leftover) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[76]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5117,7 +5186,7 @@ func (x *Leftover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leftover.ProtoReflect.Descriptor instead.
 func (*Leftover) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{76}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Leftover) GetHost() string {
@@ -5173,7 +5242,7 @@ type RevokeOperatorRequest struct {
 
 func (x *RevokeOperatorRequest) Reset() {
 	*x = RevokeOperatorRequest{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5185,7 +5254,7 @@ func (x *RevokeOperatorRequest) String() string {
 func (*RevokeOperatorRequest) ProtoMessage() {}
 
 func (x *RevokeOperatorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[77]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5198,7 +5267,7 @@ func (x *RevokeOperatorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeOperatorRequest.ProtoReflect.Descriptor instead.
 func (*RevokeOperatorRequest) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{77}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RevokeOperatorRequest) GetName() string {
@@ -5230,7 +5299,7 @@ type RevokeOperatorResponse struct {
 
 func (x *RevokeOperatorResponse) Reset() {
 	*x = RevokeOperatorResponse{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5242,7 +5311,7 @@ func (x *RevokeOperatorResponse) String() string {
 func (*RevokeOperatorResponse) ProtoMessage() {}
 
 func (x *RevokeOperatorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[78]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5255,7 +5324,7 @@ func (x *RevokeOperatorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeOperatorResponse.ProtoReflect.Descriptor instead.
 func (*RevokeOperatorResponse) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{78}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{79}
 }
 
 // Refusal is the detail of every error that the manager itself gives.
@@ -5269,7 +5338,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_manager_api_v1_manager_proto_msgTypes[79]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5281,7 +5350,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_manager_api_v1_manager_proto_msgTypes[79]
+	mi := &file_manager_api_v1_manager_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5294,7 +5363,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{79}
+	return file_manager_api_v1_manager_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Refusal) GetKind() string {
@@ -5573,7 +5642,7 @@ const file_manager_api_v1_manager_proto_rawDesc = "" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\rR\x04last\x12\x12\n" +
 	"\x04host\x18\x04 \x01(\tR\x04host\"\x12\n" +
-	"\x10GetStatusRequest\"\xd9\x03\n" +
+	"\x10GetStatusRequest\"\x9c\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1e\n" +
 	"\n" +
@@ -5593,7 +5662,12 @@ const file_manager_api_v1_manager_proto_rawDesc = "" +
 	"\x0fmigrations_open\x18\v \x01(\rR\x0emigrationsOpen\x12+\n" +
 	"\x11decisions_waiting\x18\f \x01(\rR\x10decisionsWaiting\x124\n" +
 	"\astarted\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x1a\n" +
-	"\brecovery\x18\x0e \x03(\tR\brecovery\"+\n" +
+	"\brecovery\x18\x0e \x03(\tR\brecovery\x12A\n" +
+	"\fcertificates\x18\x0f \x03(\v2\x1d.vireo.manager.v1.CertificateR\fcertificates\"w\n" +
+	"\vCertificate\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
+	"\tnot_after\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x1b\n" +
+	"\tends_soon\x18\x03 \x01(\bR\bendsSoon\"+\n" +
 	"\x15PlanEvacuationRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\"\xa6\x01\n" +
 	"\x16PlanEvacuationResponse\x12;\n" +
@@ -5791,7 +5865,7 @@ func file_manager_api_v1_manager_proto_rawDescGZIP() []byte {
 	return file_manager_api_v1_manager_proto_rawDescData
 }
 
-var file_manager_api_v1_manager_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_manager_api_v1_manager_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_manager_api_v1_manager_proto_goTypes = []any{
 	(*Host)(nil),                    // 0: vireo.manager.v1.Host
 	(*Dependency)(nil),              // 1: vireo.manager.v1.Dependency
@@ -5831,60 +5905,61 @@ var file_manager_api_v1_manager_proto_goTypes = []any{
 	(*WatchEventsRequest)(nil),      // 35: vireo.manager.v1.WatchEventsRequest
 	(*GetStatusRequest)(nil),        // 36: vireo.manager.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),       // 37: vireo.manager.v1.GetStatusResponse
-	(*PlanEvacuationRequest)(nil),   // 38: vireo.manager.v1.PlanEvacuationRequest
-	(*PlanEvacuationResponse)(nil),  // 39: vireo.manager.v1.PlanEvacuationResponse
-	(*EvacuateHostRequest)(nil),     // 40: vireo.manager.v1.EvacuateHostRequest
-	(*EvacuateHostResponse)(nil),    // 41: vireo.manager.v1.EvacuateHostResponse
-	(*ReturnHostRequest)(nil),       // 42: vireo.manager.v1.ReturnHostRequest
-	(*ReturnHostResponse)(nil),      // 43: vireo.manager.v1.ReturnHostResponse
-	(*AbortMigrationRequest)(nil),   // 44: vireo.manager.v1.AbortMigrationRequest
-	(*AbortMigrationResponse)(nil),  // 45: vireo.manager.v1.AbortMigrationResponse
-	(*ResolveDecisionRequest)(nil),  // 46: vireo.manager.v1.ResolveDecisionRequest
-	(*ResolveDecisionResponse)(nil), // 47: vireo.manager.v1.ResolveDecisionResponse
-	(*SetAutomationRequest)(nil),    // 48: vireo.manager.v1.SetAutomationRequest
-	(*SetAutomationResponse)(nil),   // 49: vireo.manager.v1.SetAutomationResponse
-	(*ImportReadingsRequest)(nil),   // 50: vireo.manager.v1.ImportReadingsRequest
-	(*ImportedReading)(nil),         // 51: vireo.manager.v1.ImportedReading
-	(*ImportReadingsResponse)(nil),  // 52: vireo.manager.v1.ImportReadingsResponse
-	(*VirshRequest)(nil),            // 53: vireo.manager.v1.VirshRequest
-	(*VirshResponse)(nil),           // 54: vireo.manager.v1.VirshResponse
-	(*VirshOutput)(nil),             // 55: vireo.manager.v1.VirshOutput
-	(*CreateTokenRequest)(nil),      // 56: vireo.manager.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),     // 57: vireo.manager.v1.CreateTokenResponse
-	(*RemoveHostRequest)(nil),       // 58: vireo.manager.v1.RemoveHostRequest
-	(*RemoveHostResponse)(nil),      // 59: vireo.manager.v1.RemoveHostResponse
-	(*GrantClaimRequest)(nil),       // 60: vireo.manager.v1.GrantClaimRequest
-	(*GrantClaimResponse)(nil),      // 61: vireo.manager.v1.GrantClaimResponse
-	(*ReleaseClaimRequest)(nil),     // 62: vireo.manager.v1.ReleaseClaimRequest
-	(*ReleaseClaimResponse)(nil),    // 63: vireo.manager.v1.ReleaseClaimResponse
-	(*MoveClaimRequest)(nil),        // 64: vireo.manager.v1.MoveClaimRequest
-	(*MoveClaimResponse)(nil),       // 65: vireo.manager.v1.MoveClaimResponse
-	(*ResolveClaimRequest)(nil),     // 66: vireo.manager.v1.ResolveClaimRequest
-	(*ResolveClaimResponse)(nil),    // 67: vireo.manager.v1.ResolveClaimResponse
-	(*DeclareHostDeadRequest)(nil),  // 68: vireo.manager.v1.DeclareHostDeadRequest
-	(*DeclareHostDeadResponse)(nil), // 69: vireo.manager.v1.DeclareHostDeadResponse
-	(*ExcuseHostRequest)(nil),       // 70: vireo.manager.v1.ExcuseHostRequest
-	(*ExcuseHostResponse)(nil),      // 71: vireo.manager.v1.ExcuseHostResponse
-	(*SetHostRequest)(nil),          // 72: vireo.manager.v1.SetHostRequest
-	(*SetHostResponse)(nil),         // 73: vireo.manager.v1.SetHostResponse
-	(*ListLeftoversRequest)(nil),    // 74: vireo.manager.v1.ListLeftoversRequest
-	(*ListLeftoversResponse)(nil),   // 75: vireo.manager.v1.ListLeftoversResponse
-	(*Leftover)(nil),                // 76: vireo.manager.v1.Leftover
-	(*RevokeOperatorRequest)(nil),   // 77: vireo.manager.v1.RevokeOperatorRequest
-	(*RevokeOperatorResponse)(nil),  // 78: vireo.manager.v1.RevokeOperatorResponse
-	(*Refusal)(nil),                 // 79: vireo.manager.v1.Refusal
-	(*timestamppb.Timestamp)(nil),   // 80: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 81: google.protobuf.Duration
+	(*Certificate)(nil),             // 38: vireo.manager.v1.Certificate
+	(*PlanEvacuationRequest)(nil),   // 39: vireo.manager.v1.PlanEvacuationRequest
+	(*PlanEvacuationResponse)(nil),  // 40: vireo.manager.v1.PlanEvacuationResponse
+	(*EvacuateHostRequest)(nil),     // 41: vireo.manager.v1.EvacuateHostRequest
+	(*EvacuateHostResponse)(nil),    // 42: vireo.manager.v1.EvacuateHostResponse
+	(*ReturnHostRequest)(nil),       // 43: vireo.manager.v1.ReturnHostRequest
+	(*ReturnHostResponse)(nil),      // 44: vireo.manager.v1.ReturnHostResponse
+	(*AbortMigrationRequest)(nil),   // 45: vireo.manager.v1.AbortMigrationRequest
+	(*AbortMigrationResponse)(nil),  // 46: vireo.manager.v1.AbortMigrationResponse
+	(*ResolveDecisionRequest)(nil),  // 47: vireo.manager.v1.ResolveDecisionRequest
+	(*ResolveDecisionResponse)(nil), // 48: vireo.manager.v1.ResolveDecisionResponse
+	(*SetAutomationRequest)(nil),    // 49: vireo.manager.v1.SetAutomationRequest
+	(*SetAutomationResponse)(nil),   // 50: vireo.manager.v1.SetAutomationResponse
+	(*ImportReadingsRequest)(nil),   // 51: vireo.manager.v1.ImportReadingsRequest
+	(*ImportedReading)(nil),         // 52: vireo.manager.v1.ImportedReading
+	(*ImportReadingsResponse)(nil),  // 53: vireo.manager.v1.ImportReadingsResponse
+	(*VirshRequest)(nil),            // 54: vireo.manager.v1.VirshRequest
+	(*VirshResponse)(nil),           // 55: vireo.manager.v1.VirshResponse
+	(*VirshOutput)(nil),             // 56: vireo.manager.v1.VirshOutput
+	(*CreateTokenRequest)(nil),      // 57: vireo.manager.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),     // 58: vireo.manager.v1.CreateTokenResponse
+	(*RemoveHostRequest)(nil),       // 59: vireo.manager.v1.RemoveHostRequest
+	(*RemoveHostResponse)(nil),      // 60: vireo.manager.v1.RemoveHostResponse
+	(*GrantClaimRequest)(nil),       // 61: vireo.manager.v1.GrantClaimRequest
+	(*GrantClaimResponse)(nil),      // 62: vireo.manager.v1.GrantClaimResponse
+	(*ReleaseClaimRequest)(nil),     // 63: vireo.manager.v1.ReleaseClaimRequest
+	(*ReleaseClaimResponse)(nil),    // 64: vireo.manager.v1.ReleaseClaimResponse
+	(*MoveClaimRequest)(nil),        // 65: vireo.manager.v1.MoveClaimRequest
+	(*MoveClaimResponse)(nil),       // 66: vireo.manager.v1.MoveClaimResponse
+	(*ResolveClaimRequest)(nil),     // 67: vireo.manager.v1.ResolveClaimRequest
+	(*ResolveClaimResponse)(nil),    // 68: vireo.manager.v1.ResolveClaimResponse
+	(*DeclareHostDeadRequest)(nil),  // 69: vireo.manager.v1.DeclareHostDeadRequest
+	(*DeclareHostDeadResponse)(nil), // 70: vireo.manager.v1.DeclareHostDeadResponse
+	(*ExcuseHostRequest)(nil),       // 71: vireo.manager.v1.ExcuseHostRequest
+	(*ExcuseHostResponse)(nil),      // 72: vireo.manager.v1.ExcuseHostResponse
+	(*SetHostRequest)(nil),          // 73: vireo.manager.v1.SetHostRequest
+	(*SetHostResponse)(nil),         // 74: vireo.manager.v1.SetHostResponse
+	(*ListLeftoversRequest)(nil),    // 75: vireo.manager.v1.ListLeftoversRequest
+	(*ListLeftoversResponse)(nil),   // 76: vireo.manager.v1.ListLeftoversResponse
+	(*Leftover)(nil),                // 77: vireo.manager.v1.Leftover
+	(*RevokeOperatorRequest)(nil),   // 78: vireo.manager.v1.RevokeOperatorRequest
+	(*RevokeOperatorResponse)(nil),  // 79: vireo.manager.v1.RevokeOperatorResponse
+	(*Refusal)(nil),                 // 80: vireo.manager.v1.Refusal
+	(*timestamppb.Timestamp)(nil),   // 81: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 82: google.protobuf.Duration
 }
 var file_manager_api_v1_manager_proto_depIdxs = []int32{
-	80,  // 0: vireo.manager.v1.Host.state_since:type_name -> google.protobuf.Timestamp
-	80,  // 1: vireo.manager.v1.Host.last_report:type_name -> google.protobuf.Timestamp
+	81,  // 0: vireo.manager.v1.Host.state_since:type_name -> google.protobuf.Timestamp
+	81,  // 1: vireo.manager.v1.Host.last_report:type_name -> google.protobuf.Timestamp
 	2,   // 2: vireo.manager.v1.Host.risk:type_name -> vireo.manager.v1.Score
 	1,   // 3: vireo.manager.v1.Host.dependencies:type_name -> vireo.manager.v1.Dependency
 	4,   // 4: vireo.manager.v1.Host.components:type_name -> vireo.manager.v1.ComponentRisk
-	80,  // 5: vireo.manager.v1.Host.dead:type_name -> google.protobuf.Timestamp
-	80,  // 6: vireo.manager.v1.Score.at:type_name -> google.protobuf.Timestamp
-	80,  // 7: vireo.manager.v1.Reason.since:type_name -> google.protobuf.Timestamp
+	81,  // 5: vireo.manager.v1.Host.dead:type_name -> google.protobuf.Timestamp
+	81,  // 6: vireo.manager.v1.Score.at:type_name -> google.protobuf.Timestamp
+	81,  // 7: vireo.manager.v1.Reason.since:type_name -> google.protobuf.Timestamp
 	2,   // 8: vireo.manager.v1.ComponentRisk.score:type_name -> vireo.manager.v1.Score
 	3,   // 9: vireo.manager.v1.ComponentRisk.reasons:type_name -> vireo.manager.v1.Reason
 	0,   // 10: vireo.manager.v1.ListHostsResponse.hosts:type_name -> vireo.manager.v1.Host
@@ -5895,28 +5970,28 @@ var file_manager_api_v1_manager_proto_depIdxs = []int32{
 	11,  // 15: vireo.manager.v1.DomainRow.protection:type_name -> vireo.manager.v1.Protection
 	10,  // 16: vireo.manager.v1.DomainRow.disks:type_name -> vireo.manager.v1.DomainDisk
 	9,   // 17: vireo.manager.v1.ListDomainsResponse.domains:type_name -> vireo.manager.v1.DomainRow
-	80,  // 18: vireo.manager.v1.Claim.seen:type_name -> google.protobuf.Timestamp
-	80,  // 19: vireo.manager.v1.Claim.since:type_name -> google.protobuf.Timestamp
+	81,  // 18: vireo.manager.v1.Claim.seen:type_name -> google.protobuf.Timestamp
+	81,  // 19: vireo.manager.v1.Claim.since:type_name -> google.protobuf.Timestamp
 	14,  // 20: vireo.manager.v1.ListClaimsResponse.claims:type_name -> vireo.manager.v1.Claim
 	4,   // 21: vireo.manager.v1.ListRiskResponse.components:type_name -> vireo.manager.v1.ComponentRisk
-	80,  // 22: vireo.manager.v1.Migration.started:type_name -> google.protobuf.Timestamp
-	80,  // 23: vireo.manager.v1.Migration.ended:type_name -> google.protobuf.Timestamp
+	81,  // 22: vireo.manager.v1.Migration.started:type_name -> google.protobuf.Timestamp
+	81,  // 23: vireo.manager.v1.Migration.ended:type_name -> google.protobuf.Timestamp
 	20,  // 24: vireo.manager.v1.Migration.progress:type_name -> vireo.manager.v1.Progress
 	21,  // 25: vireo.manager.v1.Migration.downtime:type_name -> vireo.manager.v1.Downtime
 	22,  // 26: vireo.manager.v1.Migration.steps:type_name -> vireo.manager.v1.Step
-	81,  // 27: vireo.manager.v1.Downtime.total:type_name -> google.protobuf.Duration
-	81,  // 28: vireo.manager.v1.Downtime.switch:type_name -> google.protobuf.Duration
-	81,  // 29: vireo.manager.v1.Downtime.source_exit:type_name -> google.protobuf.Duration
-	81,  // 30: vireo.manager.v1.Downtime.handover:type_name -> google.protobuf.Duration
-	80,  // 31: vireo.manager.v1.Step.at:type_name -> google.protobuf.Timestamp
+	82,  // 27: vireo.manager.v1.Downtime.total:type_name -> google.protobuf.Duration
+	82,  // 28: vireo.manager.v1.Downtime.switch:type_name -> google.protobuf.Duration
+	82,  // 29: vireo.manager.v1.Downtime.source_exit:type_name -> google.protobuf.Duration
+	82,  // 30: vireo.manager.v1.Downtime.handover:type_name -> google.protobuf.Duration
+	81,  // 31: vireo.manager.v1.Step.at:type_name -> google.protobuf.Timestamp
 	19,  // 32: vireo.manager.v1.ListMigrationsResponse.migrations:type_name -> vireo.manager.v1.Migration
 	19,  // 33: vireo.manager.v1.GetMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
-	80,  // 34: vireo.manager.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	81,  // 34: vireo.manager.v1.Decision.at:type_name -> google.protobuf.Timestamp
 	2,   // 35: vireo.manager.v1.Decision.risk:type_name -> vireo.manager.v1.Score
 	3,   // 36: vireo.manager.v1.Decision.reasons:type_name -> vireo.manager.v1.Reason
 	28,  // 37: vireo.manager.v1.Decision.placements:type_name -> vireo.manager.v1.Placement
 	29,  // 38: vireo.manager.v1.Placement.rejected:type_name -> vireo.manager.v1.Rejected
-	81,  // 39: vireo.manager.v1.Placement.estimate:type_name -> google.protobuf.Duration
+	82,  // 39: vireo.manager.v1.Placement.estimate:type_name -> google.protobuf.Duration
 	27,  // 40: vireo.manager.v1.ListDecisionsResponse.decisions:type_name -> vireo.manager.v1.Decision
 	0,   // 41: vireo.manager.v1.ExplainResponse.host:type_name -> vireo.manager.v1.Host
 	9,   // 42: vireo.manager.v1.ExplainResponse.domain:type_name -> vireo.manager.v1.DomainRow
@@ -5925,93 +6000,95 @@ var file_manager_api_v1_manager_proto_depIdxs = []int32{
 	4,   // 45: vireo.manager.v1.ExplainResponse.components:type_name -> vireo.manager.v1.ComponentRisk
 	34,  // 46: vireo.manager.v1.ExplainResponse.events:type_name -> vireo.manager.v1.Event
 	28,  // 47: vireo.manager.v1.ExplainResponse.placement:type_name -> vireo.manager.v1.Placement
-	80,  // 48: vireo.manager.v1.Event.at:type_name -> google.protobuf.Timestamp
-	80,  // 49: vireo.manager.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	28,  // 50: vireo.manager.v1.PlanEvacuationResponse.placements:type_name -> vireo.manager.v1.Placement
-	81,  // 51: vireo.manager.v1.PlanEvacuationResponse.estimate:type_name -> google.protobuf.Duration
-	28,  // 52: vireo.manager.v1.EvacuateHostResponse.placements:type_name -> vireo.manager.v1.Placement
-	0,   // 53: vireo.manager.v1.ReturnHostResponse.host:type_name -> vireo.manager.v1.Host
-	19,  // 54: vireo.manager.v1.AbortMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
-	27,  // 55: vireo.manager.v1.ResolveDecisionResponse.decision:type_name -> vireo.manager.v1.Decision
-	51,  // 56: vireo.manager.v1.ImportReadingsRequest.readings:type_name -> vireo.manager.v1.ImportedReading
-	80,  // 57: vireo.manager.v1.ImportedReading.observed_at:type_name -> google.protobuf.Timestamp
-	55,  // 58: vireo.manager.v1.VirshResponse.outputs:type_name -> vireo.manager.v1.VirshOutput
-	81,  // 59: vireo.manager.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
-	80,  // 60: vireo.manager.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
-	14,  // 61: vireo.manager.v1.GrantClaimResponse.claim:type_name -> vireo.manager.v1.Claim
-	14,  // 62: vireo.manager.v1.ReleaseClaimResponse.claim:type_name -> vireo.manager.v1.Claim
-	19,  // 63: vireo.manager.v1.MoveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
-	14,  // 64: vireo.manager.v1.ResolveClaimResponse.claim:type_name -> vireo.manager.v1.Claim
-	19,  // 65: vireo.manager.v1.ResolveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
-	0,   // 66: vireo.manager.v1.DeclareHostDeadResponse.host:type_name -> vireo.manager.v1.Host
-	14,  // 67: vireo.manager.v1.DeclareHostDeadResponse.released:type_name -> vireo.manager.v1.Claim
-	0,   // 68: vireo.manager.v1.SetHostResponse.host:type_name -> vireo.manager.v1.Host
-	76,  // 69: vireo.manager.v1.ListLeftoversResponse.leftovers:type_name -> vireo.manager.v1.Leftover
-	5,   // 70: vireo.manager.v1.ManagerService.ListHosts:input_type -> vireo.manager.v1.ListHostsRequest
-	7,   // 71: vireo.manager.v1.ManagerService.GetHost:input_type -> vireo.manager.v1.GetHostRequest
-	12,  // 72: vireo.manager.v1.ManagerService.ListDomains:input_type -> vireo.manager.v1.ListDomainsRequest
-	15,  // 73: vireo.manager.v1.ManagerService.ListClaims:input_type -> vireo.manager.v1.ListClaimsRequest
-	17,  // 74: vireo.manager.v1.ManagerService.ListRisk:input_type -> vireo.manager.v1.ListRiskRequest
-	23,  // 75: vireo.manager.v1.ManagerService.ListMigrations:input_type -> vireo.manager.v1.ListMigrationsRequest
-	25,  // 76: vireo.manager.v1.ManagerService.GetMigration:input_type -> vireo.manager.v1.GetMigrationRequest
-	30,  // 77: vireo.manager.v1.ManagerService.ListDecisions:input_type -> vireo.manager.v1.ListDecisionsRequest
-	32,  // 78: vireo.manager.v1.ManagerService.Explain:input_type -> vireo.manager.v1.ExplainRequest
-	35,  // 79: vireo.manager.v1.ManagerService.WatchEvents:input_type -> vireo.manager.v1.WatchEventsRequest
-	36,  // 80: vireo.manager.v1.ManagerService.GetStatus:input_type -> vireo.manager.v1.GetStatusRequest
-	38,  // 81: vireo.manager.v1.ManagerService.PlanEvacuation:input_type -> vireo.manager.v1.PlanEvacuationRequest
-	40,  // 82: vireo.manager.v1.ManagerService.EvacuateHost:input_type -> vireo.manager.v1.EvacuateHostRequest
-	42,  // 83: vireo.manager.v1.ManagerService.ReturnHost:input_type -> vireo.manager.v1.ReturnHostRequest
-	44,  // 84: vireo.manager.v1.ManagerService.AbortMigration:input_type -> vireo.manager.v1.AbortMigrationRequest
-	46,  // 85: vireo.manager.v1.ManagerService.ResolveDecision:input_type -> vireo.manager.v1.ResolveDecisionRequest
-	48,  // 86: vireo.manager.v1.ManagerService.SetAutomation:input_type -> vireo.manager.v1.SetAutomationRequest
-	50,  // 87: vireo.manager.v1.ManagerService.ImportReadings:input_type -> vireo.manager.v1.ImportReadingsRequest
-	53,  // 88: vireo.manager.v1.ManagerService.Virsh:input_type -> vireo.manager.v1.VirshRequest
-	60,  // 89: vireo.manager.v1.ManagerService.GrantClaim:input_type -> vireo.manager.v1.GrantClaimRequest
-	62,  // 90: vireo.manager.v1.ManagerService.ReleaseClaim:input_type -> vireo.manager.v1.ReleaseClaimRequest
-	64,  // 91: vireo.manager.v1.ManagerService.MoveClaim:input_type -> vireo.manager.v1.MoveClaimRequest
-	66,  // 92: vireo.manager.v1.ManagerService.ResolveClaim:input_type -> vireo.manager.v1.ResolveClaimRequest
-	68,  // 93: vireo.manager.v1.ManagerService.DeclareHostDead:input_type -> vireo.manager.v1.DeclareHostDeadRequest
-	70,  // 94: vireo.manager.v1.ManagerService.ExcuseHost:input_type -> vireo.manager.v1.ExcuseHostRequest
-	72,  // 95: vireo.manager.v1.ManagerService.SetHost:input_type -> vireo.manager.v1.SetHostRequest
-	74,  // 96: vireo.manager.v1.ManagerService.ListLeftovers:input_type -> vireo.manager.v1.ListLeftoversRequest
-	56,  // 97: vireo.manager.v1.ManagerService.CreateToken:input_type -> vireo.manager.v1.CreateTokenRequest
-	58,  // 98: vireo.manager.v1.ManagerService.RemoveHost:input_type -> vireo.manager.v1.RemoveHostRequest
-	77,  // 99: vireo.manager.v1.ManagerService.RevokeOperator:input_type -> vireo.manager.v1.RevokeOperatorRequest
-	6,   // 100: vireo.manager.v1.ManagerService.ListHosts:output_type -> vireo.manager.v1.ListHostsResponse
-	8,   // 101: vireo.manager.v1.ManagerService.GetHost:output_type -> vireo.manager.v1.GetHostResponse
-	13,  // 102: vireo.manager.v1.ManagerService.ListDomains:output_type -> vireo.manager.v1.ListDomainsResponse
-	16,  // 103: vireo.manager.v1.ManagerService.ListClaims:output_type -> vireo.manager.v1.ListClaimsResponse
-	18,  // 104: vireo.manager.v1.ManagerService.ListRisk:output_type -> vireo.manager.v1.ListRiskResponse
-	24,  // 105: vireo.manager.v1.ManagerService.ListMigrations:output_type -> vireo.manager.v1.ListMigrationsResponse
-	26,  // 106: vireo.manager.v1.ManagerService.GetMigration:output_type -> vireo.manager.v1.GetMigrationResponse
-	31,  // 107: vireo.manager.v1.ManagerService.ListDecisions:output_type -> vireo.manager.v1.ListDecisionsResponse
-	33,  // 108: vireo.manager.v1.ManagerService.Explain:output_type -> vireo.manager.v1.ExplainResponse
-	34,  // 109: vireo.manager.v1.ManagerService.WatchEvents:output_type -> vireo.manager.v1.Event
-	37,  // 110: vireo.manager.v1.ManagerService.GetStatus:output_type -> vireo.manager.v1.GetStatusResponse
-	39,  // 111: vireo.manager.v1.ManagerService.PlanEvacuation:output_type -> vireo.manager.v1.PlanEvacuationResponse
-	41,  // 112: vireo.manager.v1.ManagerService.EvacuateHost:output_type -> vireo.manager.v1.EvacuateHostResponse
-	43,  // 113: vireo.manager.v1.ManagerService.ReturnHost:output_type -> vireo.manager.v1.ReturnHostResponse
-	45,  // 114: vireo.manager.v1.ManagerService.AbortMigration:output_type -> vireo.manager.v1.AbortMigrationResponse
-	47,  // 115: vireo.manager.v1.ManagerService.ResolveDecision:output_type -> vireo.manager.v1.ResolveDecisionResponse
-	49,  // 116: vireo.manager.v1.ManagerService.SetAutomation:output_type -> vireo.manager.v1.SetAutomationResponse
-	52,  // 117: vireo.manager.v1.ManagerService.ImportReadings:output_type -> vireo.manager.v1.ImportReadingsResponse
-	54,  // 118: vireo.manager.v1.ManagerService.Virsh:output_type -> vireo.manager.v1.VirshResponse
-	61,  // 119: vireo.manager.v1.ManagerService.GrantClaim:output_type -> vireo.manager.v1.GrantClaimResponse
-	63,  // 120: vireo.manager.v1.ManagerService.ReleaseClaim:output_type -> vireo.manager.v1.ReleaseClaimResponse
-	65,  // 121: vireo.manager.v1.ManagerService.MoveClaim:output_type -> vireo.manager.v1.MoveClaimResponse
-	67,  // 122: vireo.manager.v1.ManagerService.ResolveClaim:output_type -> vireo.manager.v1.ResolveClaimResponse
-	69,  // 123: vireo.manager.v1.ManagerService.DeclareHostDead:output_type -> vireo.manager.v1.DeclareHostDeadResponse
-	71,  // 124: vireo.manager.v1.ManagerService.ExcuseHost:output_type -> vireo.manager.v1.ExcuseHostResponse
-	73,  // 125: vireo.manager.v1.ManagerService.SetHost:output_type -> vireo.manager.v1.SetHostResponse
-	75,  // 126: vireo.manager.v1.ManagerService.ListLeftovers:output_type -> vireo.manager.v1.ListLeftoversResponse
-	57,  // 127: vireo.manager.v1.ManagerService.CreateToken:output_type -> vireo.manager.v1.CreateTokenResponse
-	59,  // 128: vireo.manager.v1.ManagerService.RemoveHost:output_type -> vireo.manager.v1.RemoveHostResponse
-	78,  // 129: vireo.manager.v1.ManagerService.RevokeOperator:output_type -> vireo.manager.v1.RevokeOperatorResponse
-	100, // [100:130] is the sub-list for method output_type
-	70,  // [70:100] is the sub-list for method input_type
-	70,  // [70:70] is the sub-list for extension type_name
-	70,  // [70:70] is the sub-list for extension extendee
-	0,   // [0:70] is the sub-list for field type_name
+	81,  // 48: vireo.manager.v1.Event.at:type_name -> google.protobuf.Timestamp
+	81,  // 49: vireo.manager.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	38,  // 50: vireo.manager.v1.GetStatusResponse.certificates:type_name -> vireo.manager.v1.Certificate
+	81,  // 51: vireo.manager.v1.Certificate.not_after:type_name -> google.protobuf.Timestamp
+	28,  // 52: vireo.manager.v1.PlanEvacuationResponse.placements:type_name -> vireo.manager.v1.Placement
+	82,  // 53: vireo.manager.v1.PlanEvacuationResponse.estimate:type_name -> google.protobuf.Duration
+	28,  // 54: vireo.manager.v1.EvacuateHostResponse.placements:type_name -> vireo.manager.v1.Placement
+	0,   // 55: vireo.manager.v1.ReturnHostResponse.host:type_name -> vireo.manager.v1.Host
+	19,  // 56: vireo.manager.v1.AbortMigrationResponse.migration:type_name -> vireo.manager.v1.Migration
+	27,  // 57: vireo.manager.v1.ResolveDecisionResponse.decision:type_name -> vireo.manager.v1.Decision
+	52,  // 58: vireo.manager.v1.ImportReadingsRequest.readings:type_name -> vireo.manager.v1.ImportedReading
+	81,  // 59: vireo.manager.v1.ImportedReading.observed_at:type_name -> google.protobuf.Timestamp
+	56,  // 60: vireo.manager.v1.VirshResponse.outputs:type_name -> vireo.manager.v1.VirshOutput
+	82,  // 61: vireo.manager.v1.CreateTokenRequest.valid_for:type_name -> google.protobuf.Duration
+	81,  // 62: vireo.manager.v1.CreateTokenResponse.expires:type_name -> google.protobuf.Timestamp
+	14,  // 63: vireo.manager.v1.GrantClaimResponse.claim:type_name -> vireo.manager.v1.Claim
+	14,  // 64: vireo.manager.v1.ReleaseClaimResponse.claim:type_name -> vireo.manager.v1.Claim
+	19,  // 65: vireo.manager.v1.MoveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
+	14,  // 66: vireo.manager.v1.ResolveClaimResponse.claim:type_name -> vireo.manager.v1.Claim
+	19,  // 67: vireo.manager.v1.ResolveClaimResponse.migration:type_name -> vireo.manager.v1.Migration
+	0,   // 68: vireo.manager.v1.DeclareHostDeadResponse.host:type_name -> vireo.manager.v1.Host
+	14,  // 69: vireo.manager.v1.DeclareHostDeadResponse.released:type_name -> vireo.manager.v1.Claim
+	0,   // 70: vireo.manager.v1.SetHostResponse.host:type_name -> vireo.manager.v1.Host
+	77,  // 71: vireo.manager.v1.ListLeftoversResponse.leftovers:type_name -> vireo.manager.v1.Leftover
+	5,   // 72: vireo.manager.v1.ManagerService.ListHosts:input_type -> vireo.manager.v1.ListHostsRequest
+	7,   // 73: vireo.manager.v1.ManagerService.GetHost:input_type -> vireo.manager.v1.GetHostRequest
+	12,  // 74: vireo.manager.v1.ManagerService.ListDomains:input_type -> vireo.manager.v1.ListDomainsRequest
+	15,  // 75: vireo.manager.v1.ManagerService.ListClaims:input_type -> vireo.manager.v1.ListClaimsRequest
+	17,  // 76: vireo.manager.v1.ManagerService.ListRisk:input_type -> vireo.manager.v1.ListRiskRequest
+	23,  // 77: vireo.manager.v1.ManagerService.ListMigrations:input_type -> vireo.manager.v1.ListMigrationsRequest
+	25,  // 78: vireo.manager.v1.ManagerService.GetMigration:input_type -> vireo.manager.v1.GetMigrationRequest
+	30,  // 79: vireo.manager.v1.ManagerService.ListDecisions:input_type -> vireo.manager.v1.ListDecisionsRequest
+	32,  // 80: vireo.manager.v1.ManagerService.Explain:input_type -> vireo.manager.v1.ExplainRequest
+	35,  // 81: vireo.manager.v1.ManagerService.WatchEvents:input_type -> vireo.manager.v1.WatchEventsRequest
+	36,  // 82: vireo.manager.v1.ManagerService.GetStatus:input_type -> vireo.manager.v1.GetStatusRequest
+	39,  // 83: vireo.manager.v1.ManagerService.PlanEvacuation:input_type -> vireo.manager.v1.PlanEvacuationRequest
+	41,  // 84: vireo.manager.v1.ManagerService.EvacuateHost:input_type -> vireo.manager.v1.EvacuateHostRequest
+	43,  // 85: vireo.manager.v1.ManagerService.ReturnHost:input_type -> vireo.manager.v1.ReturnHostRequest
+	45,  // 86: vireo.manager.v1.ManagerService.AbortMigration:input_type -> vireo.manager.v1.AbortMigrationRequest
+	47,  // 87: vireo.manager.v1.ManagerService.ResolveDecision:input_type -> vireo.manager.v1.ResolveDecisionRequest
+	49,  // 88: vireo.manager.v1.ManagerService.SetAutomation:input_type -> vireo.manager.v1.SetAutomationRequest
+	51,  // 89: vireo.manager.v1.ManagerService.ImportReadings:input_type -> vireo.manager.v1.ImportReadingsRequest
+	54,  // 90: vireo.manager.v1.ManagerService.Virsh:input_type -> vireo.manager.v1.VirshRequest
+	61,  // 91: vireo.manager.v1.ManagerService.GrantClaim:input_type -> vireo.manager.v1.GrantClaimRequest
+	63,  // 92: vireo.manager.v1.ManagerService.ReleaseClaim:input_type -> vireo.manager.v1.ReleaseClaimRequest
+	65,  // 93: vireo.manager.v1.ManagerService.MoveClaim:input_type -> vireo.manager.v1.MoveClaimRequest
+	67,  // 94: vireo.manager.v1.ManagerService.ResolveClaim:input_type -> vireo.manager.v1.ResolveClaimRequest
+	69,  // 95: vireo.manager.v1.ManagerService.DeclareHostDead:input_type -> vireo.manager.v1.DeclareHostDeadRequest
+	71,  // 96: vireo.manager.v1.ManagerService.ExcuseHost:input_type -> vireo.manager.v1.ExcuseHostRequest
+	73,  // 97: vireo.manager.v1.ManagerService.SetHost:input_type -> vireo.manager.v1.SetHostRequest
+	75,  // 98: vireo.manager.v1.ManagerService.ListLeftovers:input_type -> vireo.manager.v1.ListLeftoversRequest
+	57,  // 99: vireo.manager.v1.ManagerService.CreateToken:input_type -> vireo.manager.v1.CreateTokenRequest
+	59,  // 100: vireo.manager.v1.ManagerService.RemoveHost:input_type -> vireo.manager.v1.RemoveHostRequest
+	78,  // 101: vireo.manager.v1.ManagerService.RevokeOperator:input_type -> vireo.manager.v1.RevokeOperatorRequest
+	6,   // 102: vireo.manager.v1.ManagerService.ListHosts:output_type -> vireo.manager.v1.ListHostsResponse
+	8,   // 103: vireo.manager.v1.ManagerService.GetHost:output_type -> vireo.manager.v1.GetHostResponse
+	13,  // 104: vireo.manager.v1.ManagerService.ListDomains:output_type -> vireo.manager.v1.ListDomainsResponse
+	16,  // 105: vireo.manager.v1.ManagerService.ListClaims:output_type -> vireo.manager.v1.ListClaimsResponse
+	18,  // 106: vireo.manager.v1.ManagerService.ListRisk:output_type -> vireo.manager.v1.ListRiskResponse
+	24,  // 107: vireo.manager.v1.ManagerService.ListMigrations:output_type -> vireo.manager.v1.ListMigrationsResponse
+	26,  // 108: vireo.manager.v1.ManagerService.GetMigration:output_type -> vireo.manager.v1.GetMigrationResponse
+	31,  // 109: vireo.manager.v1.ManagerService.ListDecisions:output_type -> vireo.manager.v1.ListDecisionsResponse
+	33,  // 110: vireo.manager.v1.ManagerService.Explain:output_type -> vireo.manager.v1.ExplainResponse
+	34,  // 111: vireo.manager.v1.ManagerService.WatchEvents:output_type -> vireo.manager.v1.Event
+	37,  // 112: vireo.manager.v1.ManagerService.GetStatus:output_type -> vireo.manager.v1.GetStatusResponse
+	40,  // 113: vireo.manager.v1.ManagerService.PlanEvacuation:output_type -> vireo.manager.v1.PlanEvacuationResponse
+	42,  // 114: vireo.manager.v1.ManagerService.EvacuateHost:output_type -> vireo.manager.v1.EvacuateHostResponse
+	44,  // 115: vireo.manager.v1.ManagerService.ReturnHost:output_type -> vireo.manager.v1.ReturnHostResponse
+	46,  // 116: vireo.manager.v1.ManagerService.AbortMigration:output_type -> vireo.manager.v1.AbortMigrationResponse
+	48,  // 117: vireo.manager.v1.ManagerService.ResolveDecision:output_type -> vireo.manager.v1.ResolveDecisionResponse
+	50,  // 118: vireo.manager.v1.ManagerService.SetAutomation:output_type -> vireo.manager.v1.SetAutomationResponse
+	53,  // 119: vireo.manager.v1.ManagerService.ImportReadings:output_type -> vireo.manager.v1.ImportReadingsResponse
+	55,  // 120: vireo.manager.v1.ManagerService.Virsh:output_type -> vireo.manager.v1.VirshResponse
+	62,  // 121: vireo.manager.v1.ManagerService.GrantClaim:output_type -> vireo.manager.v1.GrantClaimResponse
+	64,  // 122: vireo.manager.v1.ManagerService.ReleaseClaim:output_type -> vireo.manager.v1.ReleaseClaimResponse
+	66,  // 123: vireo.manager.v1.ManagerService.MoveClaim:output_type -> vireo.manager.v1.MoveClaimResponse
+	68,  // 124: vireo.manager.v1.ManagerService.ResolveClaim:output_type -> vireo.manager.v1.ResolveClaimResponse
+	70,  // 125: vireo.manager.v1.ManagerService.DeclareHostDead:output_type -> vireo.manager.v1.DeclareHostDeadResponse
+	72,  // 126: vireo.manager.v1.ManagerService.ExcuseHost:output_type -> vireo.manager.v1.ExcuseHostResponse
+	74,  // 127: vireo.manager.v1.ManagerService.SetHost:output_type -> vireo.manager.v1.SetHostResponse
+	76,  // 128: vireo.manager.v1.ManagerService.ListLeftovers:output_type -> vireo.manager.v1.ListLeftoversResponse
+	58,  // 129: vireo.manager.v1.ManagerService.CreateToken:output_type -> vireo.manager.v1.CreateTokenResponse
+	60,  // 130: vireo.manager.v1.ManagerService.RemoveHost:output_type -> vireo.manager.v1.RemoveHostResponse
+	79,  // 131: vireo.manager.v1.ManagerService.RevokeOperator:output_type -> vireo.manager.v1.RevokeOperatorResponse
+	102, // [102:132] is the sub-list for method output_type
+	72,  // [72:102] is the sub-list for method input_type
+	72,  // [72:72] is the sub-list for extension type_name
+	72,  // [72:72] is the sub-list for extension extendee
+	0,   // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_manager_api_v1_manager_proto_init() }
@@ -6025,21 +6102,21 @@ func file_manager_api_v1_manager_proto_init() {
 		(*ExplainRequest_Domain)(nil),
 		(*ExplainRequest_Migration)(nil),
 	}
-	file_manager_api_v1_manager_proto_msgTypes[51].OneofWrappers = []any{}
-	file_manager_api_v1_manager_proto_msgTypes[66].OneofWrappers = []any{
+	file_manager_api_v1_manager_proto_msgTypes[52].OneofWrappers = []any{}
+	file_manager_api_v1_manager_proto_msgTypes[67].OneofWrappers = []any{
 		(*ResolveClaimRequest_Holder)(nil),
 		(*ResolveClaimRequest_Released)(nil),
 		(*ResolveClaimRequest_Resume)(nil),
 		(*ResolveClaimRequest_Discard)(nil),
 	}
-	file_manager_api_v1_manager_proto_msgTypes[72].OneofWrappers = []any{}
+	file_manager_api_v1_manager_proto_msgTypes[73].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_manager_api_v1_manager_proto_rawDesc), len(file_manager_api_v1_manager_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   80,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
