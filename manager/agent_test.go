@@ -77,7 +77,7 @@ type fakeDomain struct {
 	live                                     string
 	complete                                 bool
 	job                                      bool
-	guard, moved                             bool // why it is stopped
+	guard, moved, forgotten                  bool // why it is stopped
 	to                                       string
 	progress                                 int
 	cpu                                      time.Duration
@@ -195,6 +195,7 @@ func (h *fakeHost) show(id string) *agentv1.Domain {
 			out.Pause = agentv1.Pause_PAUSE_GUARD
 		case d.moved:
 			out.Pause = agentv1.Pause_PAUSE_MOVE
+		case d.forgotten:
 		default:
 			out.Pause = agentv1.Pause_PAUSE_OWNER
 		}

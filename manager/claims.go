@@ -59,7 +59,7 @@ func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 		return
 	}
 	cl := c.claims[domain]
-	runs := active(s.Domain) && !incoming(s.Domain)
+	runs := active(s.Domain) && !c.isCopy(s)
 	switch {
 	case cl == nil && runs:
 		c.adoptThese(h, []*sight{s}, now)
@@ -71,7 +71,7 @@ func (c *Core) reconcileClaim(h *host, domain string, now time.Time) {
 		}
 	case cl.Phase == store.Ambiguous:
 		c.disambiguate(domain, now)
-	case cl.Phase == store.Held && incoming(s.Domain):
+	case cl.Phase == store.Held && c.isCopy(s):
 		// A restored store has forgotten the move that brought it: what it is nobody
 		// knows, and a confirmation would make it a guest that its owner has paused.
 	case cl.Phase == store.Held && !active(s.Domain) && !s.GetStartInProgress() && len(c.runsElsewhere(domain, h)) > 0:
@@ -120,7 +120,7 @@ func (c *Core) adopt(h *host, now time.Time) {
 	var found []*sight
 	for _, uuid := range slices.Sorted(maps.Keys(h.seen)) {
 		s := h.seen[uuid]
-		if c.claims[uuid] == nil && active(s.Domain) && !incoming(s.Domain) && !c.busyMove(uuid) &&
+		if c.claims[uuid] == nil && active(s.Domain) && !c.isCopy(s) && !c.busyMove(uuid) &&
 			s.GetState() != agentv1.DomainState_DOMAIN_STATE_UNSPECIFIED {
 			found = append(found, s)
 		}

@@ -68,7 +68,7 @@ func (c *Core) leftoversOf(h *host, s *sight) (out []*managerv1.Leftover) {
 	add := func(kind, what, remove string) {
 		out = append(out, &managerv1.Leftover{Host: h.Name, Kind: kind, Domain: uuid, DomainName: cmp.Or(s.GetName(), c.domainName(uuid)), What: what, Remove: remove})
 	}
-	if incoming(s.Domain) {
+	if c.isCopy(s) {
 		attempt := cmp.Or(s.GetLiveAttempt(), s.GetAttempt())
 		if c.moves[s.GetLiveAttempt()] == nil && c.moves[s.GetAttempt()] == nil && s.GetJob() == nil {
 			add("paused_copy", fmt.Sprintf("a paused copy of attempt %s, of which no move is open: %s", cmp.Or(attempt, "?"), c.worthOf(h, uuid)), "virsh destroy "+uuid)

@@ -2,9 +2,13 @@ package manager
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
 )
 
@@ -23,7 +27,7 @@ func (c *Core) copiesLeft(h *host, now time.Time) {
 		s, at := h.seen[uuid], domainAt{h.Name, uuid}
 		attempt := cmp.Or(s.GetLiveAttempt(), s.GetAttempt())
 		_, owed := c.owed[owedKey{store.OwedVoid, h.Name, uuid, attempt}]
-		if !incoming(s.Domain) || s.GetJob() != nil || owed || c.moveOf(uuid) != nil {
+		if !c.isCopy(s) || s.GetJob() != nil || owed || c.moveOf(uuid) != nil {
 			delete(c.book.lonely, at)
 			continue
 		}
@@ -42,6 +46,32 @@ func (c *Core) copiesLeft(h *host, now time.Time) {
 		c.event(now, store.Event{Kind: "copy.left", Severity: store.Alarm, Host: h.Name, Domain: uuid, Migration: attempt, Text: text})
 		c.log.Error("paused copy left", "host", h.Name, "domain", uuid, "migration", attempt)
 	}
+}
+
+// isCopy says whether a process is a copy that a move has brought, and not known
+// to be the guest yet: one on its way, or one whose agent has lost its journal and
+// which came with a move that the store does not know as done.
+func (c *Core) isCopy(s *sight) bool {
+	if incoming(s.Domain) {
+		return true
+	}
+	id := s.GetLiveAttempt()
+	if s.GetState() != agentv1.DomainState_DOMAIN_STATE_PAUSED || s.GetPause() != agentv1.Pause_PAUSE_UNSPECIFIED || id == "" || !s.GetComplete() {
+		return false
+	}
+	done := false
+	err := c.st.View(context.Background(), func(r store.Reader) error {
+		row, err := r.Migration(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		done = row.State == migration.Done
+		return err
+	})
+	if err != nil {
+		c.log.Warn("a copy's move is not read", "domain", s.GetUuid(), "migration", id, "error", err)
+	}
+	return !done
 }
 
 // worthOf says what a paused copy may be, from where its guest is.

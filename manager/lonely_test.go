@@ -6,6 +6,7 @@ import (
 	"time"
 
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
+	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
 )
 
@@ -70,4 +71,25 @@ func TestRestoredClaimOverACopy(t *testing.T) {
 	}
 	d.proc, d.guard = running, false // virsh resume
 	w.until("it is confirmed", 10*time.Second, func() bool { return d.phase == agentv1.ClaimPhase_CLAIM_PHASE_HELD && d.epoch == w.claim("g1").Epoch })
+}
+
+// TestCopyOfAForgottenMove: its agent has lost its journal. One that came with a
+// move which the store knows as done is the guest, as its owner has paused it; any
+// other is nobody's, and somebody is told.
+func TestCopyOfAForgottenMove(t *testing.T) {
+	w := fleet(t)
+	w.evacuate("h1")
+	w.until("g1 has moved", time.Minute, func() bool { return w.row("g1").State == migration.Done })
+	row := w.row("g1")
+	d := w.hosts[row.Target].domains["uuid-g1"]
+	*d = fakeDomain{name: "g1", memory: d.memory, persistent: true, autostart: d.autostart, proc: stopped, forgotten: true, complete: true, live: row.ID}
+	w.until("it is confirmed", 10*time.Second, func() bool { return d.phase == agentv1.ClaimPhase_CLAIM_PHASE_HELD })
+	w.hosts["h1"].domains["uuid-x"] = &fakeDomain{name: "x", memory: 128 << 10, proc: stopped, forgotten: true, complete: true, live: "m-lost"}
+	w.pass(20 * time.Second)
+	if cl := w.core.claims["uuid-x"]; cl != nil {
+		t.Errorf("adopted: %+v", cl)
+	}
+	if es := w.events("copy.left"); len(es) != 1 || es[0].Domain != "uuid-x" {
+		t.Errorf("told %+v", es)
+	}
 }

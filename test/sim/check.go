@@ -303,7 +303,9 @@ func (s *Sim) wrongWith(g *guest, all []virttest.Guest) (what, person string) {
 	}
 	claim, claimed := l.claims[g.uuid]
 	row, open := l.open(g.uuid)
-	copyLeft := !open && running == 0 && len(here) == 1 && !g.paused && l.left[g.uuid] > 0 && l.left[g.uuid] >= s.truth.still[g.uuid]
+	// Where the journal is lost a copy does not differ from a guest that its owner has paused, unless the store knows the move.
+	copyLeft := !open && running == 0 && len(here) == 1 && l.left[g.uuid] > 0 &&
+		(!g.paused && l.left[g.uuid] >= s.truth.still[g.uuid] || g.paused && (!claimed || s.restored > 0 && l.left[g.uuid] >= s.restored))
 	switch {
 	case open && row.State == migration.Unclear, claim.Phase == store.Ambiguous && len(here) > 1:
 		return g.name + " needs a person: " + string(row.State), g.uuid
