@@ -156,7 +156,7 @@ func (st *station) speaks() bool {
 // seconds somebody was told what it waits for.
 func (s *Sim) checkStill(g *guest, row migration.Row, open bool) {
 	t := &s.truth
-	if !s.house.up() || s.house.frozen || s.house.ledger.full {
+	if !s.house.up() || s.house.frozen || s.house.ledger.full || s.house.ledger.recovering && !open {
 		t.still[g.uuid] = s.fleet.Now()
 		return
 	}

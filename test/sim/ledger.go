@@ -27,6 +27,9 @@ type ledger struct {
 	alarmed map[string]time.Duration // by migration: when it was last said that it waits
 	left    map[string]time.Duration // by domain: when it was last said that a copy of it lies about
 
+	// recovering: somebody was told that nothing is moved before every host has been heard.
+	recovering bool
+
 	dieIn    int // commits until the manager is killed; 0: never
 	dieAfter bool
 	full     bool
@@ -133,8 +136,13 @@ func (l *ledger) happened(v store.Event) {
 		}
 		l.alarmed[v.Migration] = l.s.fleet.Now()
 	}
-	if v.Kind == "copy.left" {
+	switch v.Kind {
+	case "copy.left":
 		l.left[v.Domain] = l.s.fleet.Now()
+	case "recovery.began":
+		l.recovering = true
+	case "recovery.ended":
+		l.recovering = false
 	}
 	if v.Severity != store.Info {
 		l.s.say("manager: %s %s %s %s: %s", v.Severity, v.Kind, v.Host, nameOf(v.Domain), v.Text)
