@@ -3,6 +3,7 @@ package manager
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
@@ -94,6 +95,8 @@ func (c *Core) reopen(target *host, t *sight, now time.Time) {
 		return
 	case active(t.Domain) && !incoming(t.Domain):
 		return // it runs: it is adopted where it is
+	case source != nil && slices.ContainsFunc(c.runsElsewhere(t.GetUuid(), target), func(on string) bool { return on != source.Name }):
+		return // it runs on a third host: the attempt was over, and only its sides have not heard
 	case source == nil && (cl == nil || c.hosts[cl.Holder] == nil || cl.Holder == target.Name || t.GetLiveAttempt() != t.GetAttempt()):
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
@@ -226,5 +227,29 @@ func TestAgentsKnowMore(t *testing.T) {
 				t.Errorf("generation %d, a session %v", w.core.id.Generation, w.core.hosts["h1"].session != nil)
 			}
 		})
+	}
+}
+
+// TestForgottenMoveOfWhatRunsElsewhere: two hosts still know a move that the store
+// has forgotten, and the guest runs on a third one: the move was over.
+func TestForgottenMoveOfWhatRunsElsewhere(t *testing.T) {
+	w := fleet(t)
+	file := w.backup()
+	at := map[string]*fakeDomain{
+		"h1": {role: agentv1.Role_ROLE_SOURCE, state: agentv1.AttemptState_ATTEMPT_STATE_STARTED, call: agentv1.Call_CALL_ENDED, gone: agentv1.Gone_GONE_BY_THE_MOVE},
+		"h2": {role: agentv1.Role_ROLE_TARGET, state: agentv1.AttemptState_ATTEMPT_STATE_PREPARED},
+		"h3": {proc: running, persistent: true},
+	}
+	for name, d := range at {
+		d.name, d.memory = "g1", 128<<10
+		if name != "h3" {
+			d.attempt, d.phase, d.epoch = "m-lost", agentv1.ClaimPhase_CLAIM_PHASE_TRANSFERRING, w.claim("g1").Epoch
+		}
+		w.hosts[name].domains["uuid-g1"] = d
+	}
+	w.restored(file)
+	w.until("g1 is claimed where it runs", 20*time.Second, func() bool { cl := w.claim("g1"); return cl.Holder == "h3" && cl.Phase == store.Held })
+	if rows := w.rows(); len(rows) != 0 {
+		t.Errorf("reopened: %v", rows)
 	}
 }
