@@ -90,6 +90,7 @@ func (c *Core) cannotBegin(d *domain, o *agentv1.Order, why string, now time.Tim
 	if !c.promise(d, o, next, now) {
 		return
 	}
+	c.startedAlone(d, now) // then what is here is a start in progress
 	if d.Attempt != old {
 		c.unwatch(d, old)
 	}

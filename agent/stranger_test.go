@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -201,4 +202,23 @@ func TestConfirmMakesNoGuestOfACopy(t *testing.T) {
 	}
 	w.pass(time.Second)
 	b.mustSay(t, doneOutcome, "", say(12, "", &agentv1.Confirm{}))
+}
+
+// TestMoveOfWhatTheHookHasStarted: the agent was slow, the hook has let the guest
+// start by itself, and the order to move what had ended comes. What cannot begin is
+// void, and the start is seen to be in progress.
+func TestMoveOfWhatTheHookHasStarted(t *testing.T) {
+	_, a, b := stage(t)
+	b.mustSay(t, doneOutcome, "", say(11, "m1", b.prepares()))
+	a.host.PowerOff(guest)
+	if err := journal.LeaveMark(filepath.Join(a.dir, "journal"), journal.Mark{UUID: guest, Name: "g1", At: a.w.now()}); err != nil {
+		t.Fatal(err)
+	}
+	r, seen := a.order(say(11, "m1", a.moves())), false
+	for _, m := range a.sent {
+		seen = seen || m.GetSighting().GetDomain().GetStartInProgress()
+	}
+	if r.GetOutcome() != agentv1.Outcome_OUTCOME_FAILED || !a.core.domain(guest).IsVoid("m1") || !seen {
+		t.Errorf("%v; a start in progress was shown: %t", r, seen)
+	}
 }

@@ -315,6 +315,8 @@ func (s *Sim) wrongWith(g *guest, all []virttest.Guest) (what, person string) {
 		return g.name + ": row " + row.ID + " is " + string(row.State), ""
 	case len(here) > 1 && g.tainted():
 		return g.name + " has more than one process by a user's doing", g.uuid
+	case len(here) > 1 && running == 1 && s.restored > 0 && l.left[g.uuid] >= s.restored:
+		return g.name + " has a copy that a restored store has forgotten", g.uuid
 	case len(here) > 1:
 		return g.name + " has a leftover process", ""
 	case len(here) == 0 && claimed:
