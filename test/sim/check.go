@@ -271,6 +271,11 @@ func (st *station) believes(d journal.Domain) {
 	if boot := st.s.house.gave[permission{st.name, d.UUID, d.Epoch}]; boot != st.host.BootID() {
 		st.s.fail("%s believes that it holds %s with epoch %d: it was given in boot %q, this is %s", st.name, nameOf(d.UUID), d.Epoch, boot, st.host.BootID())
 	}
+	// What it takes late may be the next epoch's already; it may not be another's.
+	c := st.s.house.ledger.claims[d.UUID]
+	if d.Generation == st.s.house.generation && c.Holder != st.name && c.Target != st.name && c.Phase != store.Ambiguous && !st.s.guest(d.UUID).tainted() {
+		st.s.fail("%s believes that it holds %s with epoch %d: the store says %q by %q, epoch %d", st.name, nameOf(d.UUID), d.Epoch, c.Phase, c.Holder, c.Epoch)
+	}
 }
 
 // wrong says what is not at rest, "" when all is.

@@ -12,7 +12,10 @@
 //
 // The driver steers: faults are tied to the steps of a migration, to commits of
 // the store, to writes of the journal and to the first seconds after a boot,
-// because uniform chance would hardly ever meet them.
+// because uniform chance would hardly ever meet them. Every second episode plays a
+// scene: a start between a look and what follows from it, an abort that crosses
+// the order to begin, a host that dies right behind the switch, a backup older than
+// a move. Which one, when exactly and with which parts the seed says.
 //
 // Most days' hosts enforce: libvirt's hook is asked at every start, autostart,
 // restore and arrival, by its own program, with agents that are dead, frozen or

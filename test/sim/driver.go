@@ -34,6 +34,22 @@ func (s *Sim) episode() {
 	}
 	from := pick(s, s.hosts)
 	near := s.on(from)
+	if len(near) > 0 && s.chance(0.5) {
+		s.scene(from, near)
+	} else {
+		s.anything(from, near)
+	}
+	s.pass(s.spread(2*time.Second, 3*time.Minute))
+	if s.chance(0.2) {
+		s.giveBack(from)
+	}
+	s.calm()
+	s.atRest("an episode")
+	s.tidy()
+}
+
+// anything plants faults near the guests of a host and empties it.
+func (s *Sim) anything(from *station, near []string) {
 	if s.chance(0.9) && len(near) > 0 {
 		for range 1 + s.rng.IntN(5) {
 			s.plant(pick(s, near))
@@ -47,13 +63,6 @@ func (s *Sim) episode() {
 		s.pass(s.spread(10*time.Millisecond, 20*time.Second))
 		s.evacuate(pick(s, s.hosts))
 	}
-	s.pass(s.spread(2*time.Second, 3*time.Minute))
-	if s.chance(0.2) {
-		s.giveBack(from)
-	}
-	s.calm()
-	s.atRest("an episode")
-	s.tidy()
 }
 
 // on lists the guests on a host.
@@ -113,6 +122,8 @@ func (s *Sim) calm() {
 	s.quiet = true
 	s.stir(2 * time.Minute)
 	clear(s.planted)
+	clear(s.cues)
+	clear(s.callWaits)
 	for _, g := range s.guests { // what was planted and has not happened
 		for _, p := range phases {
 			s.fleet.At(g.uuid, p, func() {})
@@ -122,7 +133,7 @@ func (s *Sim) calm() {
 	s.pass(2 * time.Minute) // everything that was broken for a while is whole again
 	s.house.ledger.dieIn, s.house.ledger.full = 0, false
 	for _, st := range s.hosts {
-		st.dieIn, st.failing, st.apart = 0, false, false
+		st.dieIn, st.failing, st.apart, st.lookTakes = 0, false, false, 0
 		if !st.up() {
 			st.boot()
 		}

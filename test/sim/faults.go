@@ -169,9 +169,7 @@ func (s *Sim) strike(f string, g *guest) {
 	case "break session":
 		s.cutOff(st)
 	case "partition":
-		st.apart = true
-		s.cutOff(st)
-		s.after(s.spread(500*time.Millisecond, 80*time.Second), "fault", func() { st.apart = false })
+		s.partition(st, s.spread(500*time.Millisecond, 80*time.Second))
 	case "user":
 		s.userActs(g)
 	case "kill qemu":

@@ -137,14 +137,26 @@ func (h *hands) Look(uuid string, done agent.Done[agent.Seen]) {
 
 // Check implements agent.Hands: what an order is obeyed on.
 func (h *hands) Check(uuid string, done agent.Done[agent.Seen]) {
-	ask(h, done, func(ctx context.Context, c virt.Conn) (agent.Seen, error) {
+	late := func(now time.Time, seen agent.Seen, err error) {
+		wait := h.st.lookTakes
+		if h.st.lookTakes = 0; wait == 0 {
+			done(now, seen, err)
+			return
+		}
+		h.apart(wait, func() { done(h.st.now(), seen, err) })
+	}
+	ask(h, late, func(ctx context.Context, c virt.Conn) (agent.Seen, error) {
 		d, err := c.Domain(ctx, uuid)
 		h.st.checked[uuid] = checked{h.st.s.fleet.Now(), d.Present()}
+		if !d.Present() {
+			h.st.s.cued(uuid, looks, h.st)
+		}
 		return agent.Seen{Domain: d}, err
 	})
 }
 
 func (h *hands) XML(uuid string, flags virt.XMLFlags, done agent.Done[string]) {
+	h.st.s.cued(uuid, documents, h.st)
 	ask(h, done, func(ctx context.Context, c virt.Conn) (string, error) { return c.XML(ctx, uuid, flags) })
 }
 
@@ -207,11 +219,9 @@ func (h *hands) Migrate(p virt.MigrateParams, _ time.Duration, done agent.Done[s
 	}
 	boot := st.host.BootID()
 	wait := s.latency()
-	if !s.quiet && s.chance(0.03) { // a call may wait in libvirtd's queue, longer than its agent lives
-		wait = s.spread(time.Second, 30*time.Second)
+	if queue := s.queueTime(p, st); queue > 0 { // longer, maybe, than its agent lives
+		wait = queue
 		s.count("call waits in the queue")
-		meanwhile := pick(s, []string{"kill agent", "kill agent", "break session", "kill manager", "abort"})
-		s.after(s.spread(time.Millisecond, time.Second), "fault", func() { s.strike(meanwhile, s.guest(p.UUID)) })
 	}
 	s.after(wait, "agent "+st.name+" migrate", func() {
 		if st.host.BootID() != boot || !st.up() || st.life != h.life && wait < time.Second && s.chance(0.5) {

@@ -28,15 +28,21 @@ type house struct {
 	ledger *ledger
 	core   *manager.Core // nil while the manager is dead
 	term   int           // counts managers
-	since  time.Duration // of this manager's start, or its last thaw
-	frozen bool
-	held   []func()
-	ticked time.Duration
-	jobs   []job
-	sent   []sentOrder
-	backup string // file; "" without one
+	// generation is that of the present manager, or of the last one.
+	generation uint64
+	since      time.Duration // of this manager's start, or its last thaw
+	frozen     bool
+	held       []func()
+	ticked     time.Duration
+	jobs       []job
+	sent       []sentOrder
+	// permitted are the permissions that were given, oldest first.
+	permitted []*agentv1.ManagerMessage
+	backup    string // file; "" without one
 	// told are the permissions that were given, by whom and in which conversation.
 	told map[permission]string
+	// unheard are hosts that have not reported since the store was restored.
+	unheard map[string]bool
 	// gave are all orders and answers that let a host hold something: in which boot.
 	gave map[permission]string
 }
@@ -103,6 +109,7 @@ func (h *house) start() {
 	h.db, h.term, h.frozen, h.held, h.jobs = db, h.term+1, false, nil, nil
 	h.ledger.Store = db
 	s.say("manager: starts, term %d", db.Identity().Term)
+	h.generation = db.Identity().Generation
 	h.core, err = manager.NewCore(context.Background(), manager.Setup{
 		Store: h.ledger, Readings: db, Scorer: calm{}, Background: h, Policy: h.policy,
 		Log: slog.New(slog.NewTextHandler(logWriter{s, "manager"}, plain)), NewID: s.id,

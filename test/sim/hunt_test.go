@@ -150,7 +150,7 @@ func hunt(t *testing.T, m mutant, path, code string, most int, until time.Time) 
 	}
 	dir := t.TempDir()
 	bin := filepath.Join(dir, "sim.test")
-	build := exec.Command("go", "test", "-c", "-tags", "mutants", "-overlay", m.apply(t, dir), "-o", bin, cmp.Or(m.by, "./test/sim"))
+	build := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-tags", "mutants", "-overlay", m.apply(t, dir), "-o", bin, cmp.Or(m.by, "./test/sim"))
 	build.Dir = root(t)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

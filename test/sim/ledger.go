@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vireo-kvm/vireo/agent/journal"
 	"github.com/vireo-kvm/vireo/migration"
 	"github.com/vireo-kvm/vireo/store"
 )
@@ -165,6 +166,7 @@ func (l *ledger) swapped(expected uint64, next store.Claim) {
 	case had && old.Holder != next.Holder && old.Phase == store.Held && next.Phase == store.Held:
 		s.fail("the claim of %s went from %s to %s without a transfer", nameOf(next.Domain), old.Holder, next.Holder)
 	}
+	s.house.inRecovery("the claim of %s is written", nameOf(next.Domain))
 	l.epoch = next.Epoch
 	l.claims[next.Domain] = next
 	if had && old.Holder != next.Holder {
@@ -181,6 +183,12 @@ func (l *ledger) deleted(domain string, epoch uint64) {
 	l.s.say("manager: claim of %s: none, was %s %s epoch %d", nameOf(domain), old.Phase, old.Holder, old.Epoch)
 	if old.Epoch != epoch {
 		l.s.fail("the claim of %s was deleted at epoch %d, it had %d", nameOf(domain), epoch, old.Epoch)
+	}
+	l.s.house.inRecovery("the claim of %s is deleted", nameOf(domain))
+	if st := l.s.byName[old.Holder]; st.core != nil {
+		if d := st.files.State().Domains[domain]; d.Phase == journal.Held && d.Confirmed && d.Generation == l.s.house.generation && d.Epoch == epoch {
+			l.s.fail("the claim of %s was deleted at epoch %d, and %s still holds it", nameOf(domain), epoch, old.Holder)
+		}
 	}
 	delete(l.claims, domain)
 	l.s.leaves(domain, old.Holder, "its claim is given up")

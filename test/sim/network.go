@@ -27,6 +27,9 @@ type session struct {
 	core      *manager.Session
 	upAt      time.Duration
 	downAt    time.Duration
+	upLag     time.Duration // what messages take longer, until lagEnds
+	downLag   time.Duration
+	lagEnds   time.Duration
 	broken    bool // nothing passes any more
 	agentOver bool
 	coreOver  bool
@@ -73,6 +76,12 @@ func (l *session) Send(m *agentv1.ManagerMessage) error {
 			s.house.sent = s.house.sent[1:]
 		}
 	}
+	if o := m.GetOrder(); o.GetDomain() != "" {
+		s.house.inRecovery("%s is ordered to %s %s", l.st.name, kind(o), nameOf(o.GetDomain()))
+	}
+	if o := m.GetOrder(); o != nil {
+		s.cued(o.GetDomain(), orders+juncture(kind(o)), l.st)
+	}
 	if o := m.GetOrder(); o.GetConfirm() != nil || o.GetResume() != nil || o.GetSettle() != nil {
 		s.house.gave[permission{l.st.name, o.GetDomain(), o.GetEpoch()}] = o.GetBootId()
 	}
@@ -85,15 +94,25 @@ func (l *session) Send(m *agentv1.ManagerMessage) error {
 	if a := m.GetPermission(); a.GetGranted() {
 		s.say("manager: permits %s on %s, epoch %d", nameOf(a.GetDomain()), l.st.name, a.GetEpoch())
 		l.permits(a.GetDomain(), a.GetEpoch(), a.GetSession())
+		s.house.permitted = append(s.house.permitted, m)
+		s.cued(a.GetDomain(), permits, l.st)
 	}
 	now := s.fleet.Now()
-	l.downAt = max(l.downAt, now+s.latency())
+	l.downAt = max(l.downAt, now+s.latency()+l.lag(l.downLag))
 	s.after(l.downAt-now, "agent "+l.st.name, func() {
 		if !l.broken && !l.agentOver {
 			l.st.do(func() { l.arrives(m) })
 		}
 	})
 	return nil
+}
+
+// lag is what a direction takes longer now.
+func (l *session) lag(d time.Duration) time.Duration {
+	if l.s.fleet.Now() >= l.lagEnds {
+		return 0
+	}
+	return d
 }
 
 // permits: every permission is a write with an epoch of its own, and one that was
@@ -104,6 +123,9 @@ func (l *session) permits(domain string, epoch uint64, session string) {
 		l.s.fail("%s is permitted %s with epoch %d in session %s: it was in session %s, and nothing was written since", l.st.name, nameOf(domain), epoch, session, before)
 	}
 	l.s.house.told[p] = session
+	if c := l.s.house.ledger.claims[domain]; c.Epoch != epoch || c.Holder != l.st.name && c.Target != l.st.name {
+		l.s.fail("%s is permitted %s with epoch %d: the store says %s by %s, epoch %d", l.st.name, nameOf(domain), epoch, c.Phase, c.Holder, c.Epoch)
+	}
 }
 
 // arrives takes a message into the agent; it may have waited in a frozen one.
@@ -132,11 +154,17 @@ func (l *session) arrives(m *agentv1.ManagerMessage) {
 func (l *session) up(m *agentv1.AgentMessage) {
 	s := l.s
 	now := s.fleet.Now()
-	l.upAt = max(l.upAt, now+s.latency())
+	if q := m.GetPermission(); q != nil {
+		s.cued(q.GetDomain().GetUuid(), asks, l.st)
+	}
+	l.upAt = max(l.upAt, now+s.latency()+l.lag(l.upLag))
 	s.after(l.upAt-now, "manager", func() {
 		if !l.broken && !l.coreOver && s.house.term == l.term {
 			s.house.do(func() {
 				if !l.coreOver && l.core != nil {
+					if m.GetReport().GetLibvirtd() {
+						delete(s.house.unheard, l.st.name)
+					}
 					s.house.core.Received(s.house.now(), l.core, m)
 				}
 			})

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,12 +42,24 @@ func (s *Sim) restore() {
 		_ = os.Remove(kept + suffix)
 	}
 	h.backup, s.restored = "", s.fleet.Now()
+	h.unheard = map[string]bool{}
+	for _, st := range s.hosts {
+		h.unheard[st.name] = true
+	}
 	for _, g := range s.guests { // of what has moved since, the store knows no definition and no autostart
 		g.byHand = true
 	}
 	s.say("operator: restored, generation %d term %d epoch %d", f.Generation, f.Term, f.Epoch)
 	h.ledger.reload(h.path)
 	s.after(s.spread(200*time.Millisecond, 40*time.Second), "manager", h.start)
+}
+
+// inRecovery: something was written or ordered about a claim, and every host must
+// have reported since the store was restored.
+func (h *house) inRecovery(format string, args ...any) {
+	if len(h.unheard) > 0 {
+		h.s.fail("%s before %v has reported to the restored store", fmt.Sprintf(format, args...), sorted(h.unheard))
+	}
 }
 
 // reload reads what a restored store knows; the epochs that were given out stay

@@ -39,6 +39,8 @@ type station struct {
 	late  []late // calls that a frozen libvirtd has in its socket
 	// checked is the last look at a domain on which an order was obeyed.
 	checked map[string]checked
+	// lookTakes is how much longer the next such look takes to come back.
+	lookTakes time.Duration
 	trouble
 	hooks
 }
