@@ -86,8 +86,13 @@ func (e Metrics) Table() string {
 	measure("observed / expected failures", e.ObsExp)
 	line("| failing drives flagged ≥ 1 day ahead, with 1 %% of healthy drives ever flagged (at %.1f %%) | %.1f %% |", e.Threshold, 100*e.RecallDay)
 	line("| … ≥ 7 days ahead | %.1f %% |", 100*e.RecallWeek)
-	line("| smartd's rule (197 or 198 above 0): precision, recall | %.1f %%, %.1f %% |", 100*e.Smartd.Precision, 100*e.Smartd.Recall)
-	line("| the model at that rule's false-alarm rate: precision, recall | %.1f %%, %.1f %% |", 100*e.Smartd.ModelPrecision, 100*e.Smartd.ModelRecall)
+	for _, r := range []struct {
+		name string
+		Rule
+	}{{"smartd's rule (197 or 198 above 0)", e.Smartd}, {"scrutiny's thresholds", e.Scrutiny}} {
+		line("| %s: precision, recall | %.1f %%, %.1f %% |", r.name, 100*r.Precision, 100*r.Recall)
+		line("| … the model at as many false alarms: precision, recall | %.1f %%, %.1f %% |", 100*r.ModelPrecision, 100*r.ModelRecall)
+	}
 	line("")
 	line("What fixed thresholds on the 30-day risk would have done:")
 	line("")

@@ -19,11 +19,12 @@ type Metrics struct {
 	AUC        Measure `json:"auc"`       // area under the ROC curve
 	AP         Measure `json:"ap"`        // average precision
 	ObsExp     Measure `json:"observed_to_expected"`
-	Drift      float64 `json:"drift"`       // deviation of months' log(observed / expected) from 0, beyond chance; logits
-	RecallDay  float64 `json:"recall_1d"`   // failing drives flagged at least 1 day ahead, when 1 % of healthy drives are ever flagged
-	RecallWeek float64 `json:"recall_7d"`   // … at least 7 days ahead
-	Threshold  float64 `json:"threshold"`   // the 30-day risk, in percent, at which 1 % of healthy drives are ever flagged
-	Smartd     Rule    `json:"smartd_rule"` // 197 or 198 above zero
+	Drift      float64 `json:"drift"`         // deviation of months' log(observed / expected) from 0, beyond chance; logits
+	RecallDay  float64 `json:"recall_1d"`     // failing drives flagged at least 1 day ahead, when 1 % of healthy drives are ever flagged
+	RecallWeek float64 `json:"recall_7d"`     // … at least 7 days ahead
+	Threshold  float64 `json:"threshold"`     // the 30-day risk, in percent, at which 1 % of healthy drives are ever flagged
+	Smartd     Rule    `json:"smartd_rule"`   // 197 or 198 above zero
+	Scrutiny   Rule    `json:"scrutiny_rule"` // its table of thresholds
 	Bins       []Bin   `json:"bins"`
 	Slices     []Slice `json:"slices,omitempty"` // by vendor and family
 	Policy     []Level `json:"policy"`           // what fixed thresholds would have done
@@ -34,16 +35,6 @@ type Measure struct {
 	Value float64 `json:"value"`
 	Lo    float64 `json:"lo"`
 	Hi    float64 `json:"hi"`
-}
-
-// Rule compares a rule of thumb with the model at the rule's own false-alarm
-// rate, by landmark.
-type Rule struct {
-	Recall         float64 `json:"recall"`
-	Precision      float64 `json:"precision"`
-	FalseAlarms    float64 `json:"false_alarm_rate"`
-	ModelRecall    float64 `json:"model_recall"`
-	ModelPrecision float64 `json:"model_precision"`
 }
 
 // Bin compares expectation and outcome among landmarks of similar risk.
@@ -69,7 +60,7 @@ type Level struct {
 type prediction struct {
 	landmark
 	score linearScore
-	rule  bool
+	rules [rules]bool
 	extra bool // scored only to see what was known 1 and 7 days ahead
 }
 
@@ -124,7 +115,7 @@ func (m *ataModel) predict(drives []Drive, s *sampling) []prediction {
 					}
 				}
 			}
-			rule := make([]bool, len(marks))
+			ruled := make([][rules]bool, len(marks))
 			scores := make([]linearScore, len(marks))
 			order := make([]int, len(marks))
 			for i := range order {
@@ -135,10 +126,10 @@ func (m *ataModel) predict(drives []Drive, s *sampling) []prediction {
 			for _, i := range order {
 				st := re.to(marks[i].hour)
 				m.extract(st, marks[i].hour, in)
-				scores[i], rule[i] = m.score(in), smartdRule(st)
+				scores[i], ruled[i] = m.score(in), st.ruled()
 			}
 			for i := range marks {
-				parts[c] = append(parts[c], prediction{marks[i], scores[i], rule[i], i >= last})
+				parts[c] = append(parts[c], prediction{marks[i], scores[i], ruled[i], i >= last})
 			}
 		}
 	})
@@ -213,31 +204,15 @@ func measure(all []prediction, drives []Drive, from, until time.Time) Metrics {
 	return m
 }
 
-// rank fills in the measures of order and of totals, and the rule's.
+// rank fills in the measures of order and of totals, and the rules'.
 func (m *Metrics) rank(grid []prediction) {
 	slices.SortStableFunc(grid, func(a, b prediction) int { return cmp.Compare(b.score.month, a.score.month) })
 	s := make([]scored, len(grid))
-	var rule struct{ tp, fp, positives float64 }
 	for i, p := range grid {
 		s[i] = scored{p.score.month, 1, p.within(hours30d)}
-		rule.positives += indicator(s[i].label)
-		if p.rule {
-			rule.tp += indicator(s[i].label)
-			rule.fp += indicator(!s[i].label)
-		}
+		m.Positives += int(indicator(s[i].label))
 	}
-	m.Positives = int(rule.positives)
-	negatives := float64(len(grid)) - rule.positives
-	m.Smartd = Rule{Recall: rule.tp / rule.positives, Precision: rule.tp / (rule.tp + rule.fp), FalseAlarms: rule.fp / negatives}
-	var tp, fp float64
-	for _, x := range s {
-		if !x.label && fp+1 > rule.fp {
-			break
-		}
-		tp += indicator(x.label)
-		fp += indicator(!x.label)
-	}
-	m.Smartd.ModelRecall, m.Smartd.ModelPrecision = tp/rule.positives, tp/(tp+fp)
+	m.Smartd, m.Scrutiny = ruleBeside(ruleSmartd, grid, s), ruleBeside(ruleScrutiny, grid, s)
 
 	value := func(s []scored) (auc, ap, oe float64) {
 		auc, ap = rankSorted(s)

@@ -75,8 +75,8 @@ func sliceOf(of string, list []prediction, failures int) Slice {
 		s[i] = scored{p.score.month, 1, p.within(hours30d)}
 		out.Positives += int(indicator(s[i].label))
 		out.Expected += p.score.month
-		flagged += indicator(p.rule)
-		out.Rule.Recall += indicator(p.rule && s[i].label)
+		flagged += indicator(p.rules[ruleSmartd])
+		out.Rule.Recall += indicator(p.rules[ruleSmartd] && s[i].label)
 	}
 	out.Drives = len(seen)
 	out.AUC, out.AP = rankMetrics(s)

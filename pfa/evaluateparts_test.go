@@ -16,7 +16,7 @@ func TestSlices(t *testing.T) {
 			}
 			p := prediction{landmark: l}
 			p.score.month = 0.01 + 0.1*indicator(l.within(hours30d))
-			p.rule = i == 1
+			p.rules[ruleSmartd] = i == 1
 			grid = append(grid, p)
 		}
 	}

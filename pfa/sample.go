@@ -153,15 +153,6 @@ func (a *ataSchema) quiet(v *vector) bool {
 	return true
 }
 
-func smartdRule(s *State) bool {
-	for _, c := range [...]int{ataCounters[cPending], ataCounters[cOffline]} {
-		if sr := s.find(c); sr != nil && sr.level > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // hideEach is how probable it is that a landmark that loses attributes loses a
 // certain one; hideSalt draws it.
 const (
