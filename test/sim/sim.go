@@ -62,11 +62,14 @@ type Sim struct {
 	counts   map[string]int
 	quiet    bool          // no new faults
 	restored time.Duration // when the store was last restored
-	// planted are faults that wait for a row's state, by domain.
-	planted map[string][]plantedStep
-	// cues wait for moments, by domain; callWaits is how long a domain's next
-	// migrate call waits in libvirtd's queue.
-	cues      map[string][]cue
+	staged
+}
+
+// staged is what waits for its moment, by domain.
+type staged struct {
+	planted map[string][]plantedStep // faults that wait for a row's state
+	cues    map[string][]cue
+	// callWaits is how long the next migrate call waits in libvirtd's queue.
 	callWaits map[string]time.Duration
 }
 
@@ -77,8 +80,8 @@ type violation struct{ error }
 func Run(o Options) (res Result) {
 	s := &Sim{
 		opts: o, rng: rand.New(rand.NewPCG(o.Seed, 0x76697265)), base: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
-		byName: map[string]*station{}, ids: map[string]int{}, counts: map[string]int{}, planted: map[string][]plantedStep{},
-		cues: map[string][]cue{}, callWaits: map[string]time.Duration{}, trace: trace{sink: o.Trace},
+		byName: map[string]*station{}, ids: map[string]int{}, counts: map[string]int{},
+		staged: staged{planted: map[string][]plantedStep{}, cues: map[string][]cue{}, callWaits: map[string]time.Duration{}}, trace: trace{sink: o.Trace},
 	}
 	defer func() {
 		if p := recover(); p != nil {
