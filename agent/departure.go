@@ -18,6 +18,9 @@ type exit struct {
 	decided bool
 	// last is the detail of libvirt's Stopped event, "" before it.
 	last string
+	// struck is when its destruction was ordered, or when this agent found in the
+	// journal that it had been.
+	struck time.Time
 	// log is what the domain's own log says of the end, once it was read.
 	log logRead
 }
@@ -66,6 +69,7 @@ func (c *Core) pickUp(d *domain, now time.Time) {
 		return
 	}
 	c.watch(d, now)
+	d.exit.struck = now
 }
 
 // survivors looks again at what is on its way, when libvirt is there, and opens
@@ -291,6 +295,10 @@ func (c *Core) observeDeparture(d *domain, now time.Time) {
 			})
 		case d.seen.Paused() && d.seen.Reason == virt.ReasonUser && !dep.Stopped:
 			c.learn(d, func(n *journal.Domain) { n.Attempt.Departure.OwnerPaused = true })
+		case dep.Destroying && c.outlived(d, d.exit.struck):
+			// A destruction whose answer was lost has not come about, and whoever was
+			// to do it has ended.
+			c.learn(d, func(n *journal.Domain) { n.Attempt.Departure.Destroying = false })
 		}
 		d.blind = false // from here on every event is seen
 	}
@@ -317,18 +325,18 @@ func (c *Core) idle(d *domain, now time.Time) {
 		d.call.idle = time.Time{}
 	case d.call.idle.IsZero():
 		d.call.idle = now
-	case now.Sub(d.call.idle) >= callDied && c.outlived(d):
+	case now.Sub(d.call.idle) >= callDied && c.outlived(d, d.call.at):
 		c.callEnded(d, now, "libvirtd has ended during the call, and the one that runs now shows no job")
 	case now.Sub(d.call.idle) >= callMayWait:
 		c.callEnded(d, now, "its answer was lost with the agent or the connection that had called; it has shown no job for 40 s")
 	}
 }
 
-// outlived says whether the libvirtd that was asked for the move has ended: the
-// one that runs now began after the call had been made.
-func (c *Core) outlived(d *domain) bool {
+// outlived says whether the libvirtd that was asked for something up to a time has
+// ended: the one that runs now began after that.
+func (c *Core) outlived(d *domain, asked time.Time) bool {
 	since := c.libvirt.facts.DaemonSince
-	return c.libvirt.up && d.fresh() && !d.call.at.IsZero() && since.After(d.call.at)
+	return c.libvirt.up && d.fresh() && !asked.IsZero() && since.After(asked)
 }
 
 // migrated: the call has returned. What it says is a hint; that it returned is

@@ -117,6 +117,8 @@ func (c *Core) voidOwn(d *domain, o *agentv1.Order, now time.Time) {
 		c.refuse(d, o, now, "the process has ended, and how is not known yet")
 	case dep.Gone == "" && dep.Call == journal.CallOut:
 		c.refuse(d, o, now, "the migrate call is out")
+	case dep.Gone == "" && dep.Destroying:
+		c.refuse(d, o, now, "the process is being destroyed by order, because the target's copy runs")
 	default:
 		c.voided(d, o, now, nil)
 	}
@@ -232,6 +234,7 @@ func (c *Core) destroyOwn(d *domain, o *agentv1.Order, now time.Time) {
 		if !c.promise(d, o, next, now) {
 			return
 		}
+		d.exit.struck = now
 		want := virt.Expect{ID: d.seen.ID, State: virt.StatePaused, Attempt: d.seen.Attempt}
 		c.Hands.Destroy(d.UUID, want, func(now time.Time, _ struct{}, err error) {
 			c.step++

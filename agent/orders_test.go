@@ -540,3 +540,37 @@ func TestSettleOfALostJournalIsRefused(t *testing.T) {
 	b.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Void{}))
 	b.mustSay(t, refusedOutcome, "removed by hand", say(13, "m1", &agentv1.Settle{}))
 }
+
+// TestVoidDoesNotCrossADestruction: while the source's stopped process may still be
+// destroyed by order, because the target's copy runs, the attempt is not given up;
+// when the libvirtd that was to do it has ended instead, it is.
+func TestVoidDoesNotCrossADestruction(t *testing.T) {
+	w, a, b := stage(t)
+	b.mustSay(t, doneOutcome, "", say(11, "m1", b.prepares()))
+	a.mustSay(t, begunOutcome, "", say(11, "m1", a.moves()))
+	w.fleet.KeepSource(guest)
+	w.until("complete on the target, stopped on the source", func() bool {
+		return b.sees().GetComplete() && a.sees().GetCall() == agentv1.Call_CALL_ENDED && a.sees().GetPause() == agentv1.Pause_PAUSE_MOVE
+	})
+	// The order has come, and libvirt's answer has not.
+	a.do(func() {
+		d := a.core.domains[guest]
+		a.core.learn(d, func(n *journal.Domain) { n.Attempt.Departure.Destroying = true })
+		d.exit.struck = w.now()
+	})
+	struck := w.now()
+	void := func() *agentv1.Order { return say(11, "m1", &agentv1.Void{}) }
+	a.mustSay(t, refusedOutcome, "is being destroyed by order", void())
+	a.host.KillLibvirtd()
+	w.pass(time.Second)
+	a.host.SetInfo(func(i *virt.HostInfo) { i.DaemonSince = struck.Add(-time.Hour) })
+	a.host.StartLibvirtd()
+	w.pass(time.Minute)
+	a.mustSay(t, refusedOutcome, "is being destroyed by order", void())
+	a.host.KillLibvirtd()
+	w.pass(time.Second)
+	a.host.SetInfo(func(i *virt.HostInfo) { i.DaemonSince = struck.Add(time.Second) })
+	a.host.StartLibvirtd()
+	w.pass(time.Minute)
+	a.mustSay(t, doneOutcome, "", void())
+}
