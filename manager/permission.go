@@ -175,9 +175,7 @@ func (c *Core) judge(h *host, q *agentv1.PermissionRequest, now time.Time) *agen
 		return refuse(agentv1.Refusal_REFUSAL_TRANSFERRING, "a move of %s from %s to %s is not over (%s)", name, m.row.Source, m.row.Target, m.row.ID)
 	}
 	if where := c.runsElsewhere(d.GetUuid(), h); len(where) > 0 {
-		a := refuse(agentv1.Refusal_REFUSAL_HELD, "%s was last seen at work on %s", name, strings.Join(where, " and "))
-		a.Holder = where[0]
-		return a
+		return runsThere(name, where)
 	}
 	want := wanted(d, h.Name)
 	if no := c.notHere(h, false); no != nil {
@@ -189,6 +187,13 @@ func (c *Core) judge(h *host, q *agentv1.PermissionRequest, now time.Time) *agen
 		RiskAtGrant: h.Risk.P30d, MemoryKiB: d.GetMemoryKib(),
 	}
 	return c.give(h, 0, 0, next, now)
+}
+
+// runsThere refuses what was last seen at work on other hosts.
+func runsThere(name string, where []string) *agentv1.PermissionAnswer {
+	a := refuse(agentv1.Refusal_REFUSAL_HELD, "%s was last seen at work on %s", name, strings.Join(where, " and "))
+	a.Holder = where[0]
+	return a
 }
 
 // judgeClaimed answers about a domain of which somebody holds the claim. What
@@ -206,6 +211,9 @@ func (c *Core) judgeClaimed(h *host, cl *claim, d *agentv1.Domain, now time.Time
 		a = refuse(agentv1.Refusal_REFUSAL_TRANSFERRING, "a move of %s from %s to %s is not over (%s)", cl.Name, m.row.Source, m.row.Target, m.row.ID)
 	case cl.Holder != h.Name:
 		a = refuse(agentv1.Refusal_REFUSAL_HELD, "%s", standsAgainst(cl.Claim))
+	case len(c.runsElsewhere(cl.Domain, h)) > 0:
+		// A restored store's claim may be older than the move that took the guest away.
+		return runsThere(cl.Name, c.runsElsewhere(cl.Domain, h))
 	default:
 		next := cl.Claim
 		next.Name, next.Seen = cmp.Or(d.GetName(), cl.Name), now

@@ -104,6 +104,20 @@ func TestPermissionIsNotConfirmedByARead(t *testing.T) {
 	}
 }
 
+// TestHolderDoesNotStartWhatRunsElsewhere: a restored store's claim may be older than
+// the move that took the guest away.
+func TestHolderDoesNotStartWhatRunsElsewhere(t *testing.T) {
+	w := fleet(t)
+	if cl := w.claim("g1"); cl.Holder != "h1" {
+		t.Fatalf("claim %+v", cl)
+	}
+	w.do(func() { w.core.hosts["h2"].seen["uuid-g1"] = w.core.hosts["h1"].seen["uuid-g1"] })
+	a := w.startOn("h1", "g1")
+	if a.GetGranted() || a.GetRefusal() != agentv1.Refusal_REFUSAL_HELD || a.GetHolder() != "h2" || !strings.Contains(a.GetReason(), "g1 was last seen at work on h2") {
+		t.Errorf("answer %v", a)
+	}
+}
+
 // TestPermissionIsOnlyGivenOnce: a question that comes twice has one answer and
 // one effect; one of another session or boot has none.
 func TestPermissionIsOnlyGivenOnce(t *testing.T) {
