@@ -90,6 +90,15 @@ func settled(t *testing.T) {
 				held[c.DomainName] = c.Holder
 			}
 		}
+		hosts, err := api.ListHosts(t.Context(), connect.NewRequest(&managerv1.ListHostsRequest{}))
+		if err != nil {
+			return err.Error()
+		}
+		for _, h := range hosts.Msg.GetHosts() {
+			if h.GetMemoryKib() == 0 {
+				return h.GetName() + " has not said how much memory it has"
+			}
+		}
 		s, err := api.GetStatus(t.Context(), connect.NewRequest(&managerv1.GetStatusRequest{}))
 		if err != nil {
 			return err.Error()
