@@ -178,9 +178,10 @@ func (c *Core) decide(d *domain, now time.Time) {
 	c.considerAlone(d, now)
 }
 
-// readLog asks what libvirt noted of the end, before nobody knows it. Not for an
-// end from before a boot: the machine may have gone down before the log's last
-// lines came to its disk, and what is there be of an earlier end.
+// readLog asks what libvirt noted of the end, before nobody knows it. An end from
+// before a boot never comes here: the journal says of it that nobody knows. The
+// machine may have gone down before the log's last lines came to its disk, and
+// what is there may be of an earlier end.
 func (c *Core) readLog(d *domain) {
 	if d.exit.log.asked {
 		return

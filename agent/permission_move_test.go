@@ -7,7 +7,6 @@ import (
 	"github.com/vireo-kvm/vireo/agent/hook"
 	"github.com/vireo-kvm/vireo/agent/virt"
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
-	"github.com/vireo-kvm/vireo/configs"
 )
 
 // TestAttemptComesInOnce: the same id at a second prepare is no arrival.
@@ -31,11 +30,7 @@ func TestAttemptComesInOnce(t *testing.T) {
 // spoken again, nobody starts the guest there.
 func TestStartWhereItLeft(t *testing.T) {
 	w := newWorld(t, "h1", "h2")
-	for _, s := range w.hosts {
-		s.hook = HookConfig{Mode: configs.HookEnforce}
-		s.kill()
-		s.start()
-	}
+	w.enforce("h1", "h2")
 	w.boot("h1")
 	b := newBoss(w, "h1", "h2")
 	h1 := w.hosts["h1"]
@@ -61,11 +56,7 @@ func TestStartWhereItLeft(t *testing.T) {
 // departure, and nothing but that.
 func TestStartOfWhatEndedOnItsWay(t *testing.T) {
 	w := newWorld(t, "h1", "h2")
-	for _, s := range w.hosts {
-		s.hook = HookConfig{Mode: configs.HookEnforce}
-		s.kill()
-		s.start()
-	}
+	w.enforce("h1", "h2")
 	w.boot("h1")
 	b := newBoss(w, "h1", "h2")
 	h1 := w.hosts["h1"]
@@ -82,11 +73,7 @@ func TestStartOfWhatEndedOnItsWay(t *testing.T) {
 func movedOn(t *testing.T, to string) (w *world, xml string, waits **hook.Answer) {
 	t.Helper()
 	w = newWorld(t, "h1", "h2", "h3")
-	for _, s := range w.hosts {
-		s.hook = HookConfig{Mode: configs.HookEnforce}
-		s.kill()
-		s.start()
-	}
+	w.enforce("h1", "h2", "h3")
 	w.boot("h1")
 	b := newBoss(w, "h1", "h2")
 	w.until("the row's end", func() bool { return b.row.State.Ended() })

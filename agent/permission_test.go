@@ -19,14 +19,22 @@ import (
 func enforcing(t *testing.T, names ...string) *world {
 	t.Helper()
 	w := newWorld(t, names...)
+	w.enforce(names...)
+	for _, n := range names {
+		w.hosts[n].open(1)
+	}
+	return w
+}
+
+// enforce restarts agents with a hook that refuses.
+func (w *world) enforce(names ...string) {
+	w.t.Helper()
 	for _, n := range names {
 		s := w.hosts[n]
 		s.hook = HookConfig{Mode: configs.HookEnforce}
 		s.kill()
 		s.start()
-		s.open(1)
 	}
-	return w
 }
 
 // hooked asks as libvirt's hook does; the answer is nil until there is one.

@@ -20,8 +20,8 @@ type lonely struct {
 	told    string // what it was said to be
 }
 
-// copiesLeft says, after a while and again when what it may be has changed, that a host keeps a paused copy for which
-// no move is open. Nobody but a person ends that.
+// copiesLeft says, after a while and again when what it may be has changed, that a
+// host keeps a paused copy for which no move is open. Nobody but a person ends that.
 func (c *Core) copiesLeft(h *host, now time.Time) {
 	for _, uuid := range sortedKeys(h.seen) {
 		s, at := h.seen[uuid], domainAt{h.Name, uuid}

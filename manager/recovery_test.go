@@ -39,16 +39,22 @@ func (w *world) restored(file string) {
 	w.restart()
 }
 
+// moved moves a guest by a person's order.
+func (w *world) moved(guest, to string) {
+	w.t.Helper()
+	row, err := w.core.moveByHand(w.now, by(guest), to)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.until(guest+" has moved", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.Done })
+}
+
 // TestRestore: claims agree with what runs once everybody has been heard, and
 // nothing is granted, moved or released before.
 func TestRestore(t *testing.T) {
 	w := fleet(t)
 	file := w.backup()
-	row, err := w.core.moveByHand(w.now, by("g1"), "h3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.until("g1 has moved", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.Done })
+	w.moved("g1", "h3")
 	w.guest("h2", "new", 128)
 	w.hosts["h1"].domains["uuid-g4"].proc = none
 	w.pass(3 * time.Second)
@@ -66,7 +72,7 @@ func TestRestore(t *testing.T) {
 	if len(w.orders) != starts {
 		t.Errorf("orders in recovery: %v", w.orders[starts:])
 	}
-	_, err = w.core.moveByHand(w.now, by("g2"), "h3")
+	_, err := w.core.moveByHand(w.now, by("g2"), "h3")
 	refusedWith(t, err, apierr.Unavailable, "waits for a complete report of h2", "vireo hosts excuse")
 	_, err = w.core.grant(w.now, by("g9"), "h3")
 	refusedWith(t, err, apierr.Unavailable, "waits for")
@@ -97,11 +103,7 @@ func TestRestore(t *testing.T) {
 func TestRestoredClaimOfWhatHasMoved(t *testing.T) {
 	w := fleet(t)
 	file := w.backup()
-	row, err := w.core.moveByHand(w.now, by("g1"), "h3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.until("g1 has moved", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.Done })
+	w.moved("g1", "h3")
 	w.shut("h1", "g1", 128)
 	w.hosts["h1"].owes = []string{"uuid-g1"}
 	starts := len(w.orders)

@@ -37,7 +37,7 @@ func probeXML(kind string) string {
 // hook refuses the probe, and without a hook its process is started paused and
 // destroyed at once.
 func Probe(ctx context.Context, c virt.Conn) error {
-	var last error
+	var tried []error
 	for _, kind := range []string{"qemu", "kvm"} { // a host may know only one of them
 		uuid, err := c.StartXML(ctx, probeXML(kind), true)
 		if err == nil {
@@ -53,10 +53,10 @@ func Probe(ctx context.Context, c virt.Conn) error {
 		if strings.Contains(err.Error(), probeAnswer) || strings.Contains(virt.Message(err), probeAnswer) {
 			return nil
 		}
-		last = err
+		tried = append(tried, fmt.Errorf("as %s: %w", kind, err))
 		if virt.OutcomeUnknown(err) {
 			break
 		}
 	}
-	return fmt.Errorf("the hook could not be proved: %w", last)
+	return fmt.Errorf("the hook could not be proved: %w", errors.Join(tried...))
 }

@@ -91,13 +91,9 @@ func operatorCommand() *cli.Command {
 			if !pki.ValidName(name) {
 				return daemon.Usage("%q: expected letters, digits, dots, dashes and underscores", name)
 			}
-			cfg, err := daemon.Config(c, configs.LoadManager)
+			_, ca, _, err := authority(c)
 			if err != nil {
 				return err
-			}
-			ca, _, err := pki.Load(cfg.PKIDir)
-			if err != nil {
-				return notInitialised(err)
 			}
 			issued, err := ca.IssueOperator(name, role, time.Now())
 			if err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vireo-kvm/vireo/cmd/internal/daemon"
-	"github.com/vireo-kvm/vireo/configs"
 	"github.com/vireo-kvm/vireo/manager/pki"
 )
 
@@ -41,13 +40,9 @@ func renewCommand() *cli.Command {
 					return daemon.Usage("--name: %q is neither a DNS name nor an IP address", n)
 				}
 			}
-			cfg, err := daemon.Config(c, configs.LoadManager)
+			cfg, ca, own, err := authority(c)
 			if err != nil {
 				return err
-			}
-			ca, own, err := pki.Load(cfg.PKIDir)
-			if err != nil {
-				return notInitialised(err)
 			}
 			issued, err := ca.RenewManager(own, c.StringSlice("name"), time.Now())
 			if err != nil {

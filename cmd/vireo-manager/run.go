@@ -210,6 +210,18 @@ func metricsToken(file string) func() ([]byte, error) {
 	return func() ([]byte, error) { return os.ReadFile(file) }
 }
 
+// authority reads the configuration, and the CA with the manager's own certificate
+// from where it says.
+func authority(c *cli.Context) (cfg configs.Manager, ca *pki.CA, own tls.Certificate, err error) {
+	if cfg, err = daemon.Config(c, configs.LoadManager); err != nil {
+		return cfg, nil, own, err
+	}
+	if ca, own, err = pki.Load(cfg.PKIDir); err != nil {
+		return cfg, nil, own, notInitialised(err)
+	}
+	return cfg, ca, own, nil
+}
+
 // notInitialised adds what to do about a missing CA.
 func notInitialised(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
