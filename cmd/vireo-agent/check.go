@@ -30,7 +30,7 @@ func checkCommand() *cli.Command {
 		Flags: []cli.Flag{
 			configFlag(),
 			&cli.StringFlag{Name: "peer", Usage: "try migration.peer_uri and migration.uri towards `HOST`"},
-			&cli.DurationFlag{Name: "timeout", Usage: "give each try this long", Value: 10 * time.Second},
+			&cli.DurationFlag{Name: "timeout", Usage: "give each try this `TIME`", Value: 10 * time.Second},
 		},
 		Action: func(c *cli.Context) error {
 			cfg, err := daemon.Config(c, configs.LoadAgent)

@@ -29,7 +29,7 @@ func enrollCommand() *cli.Command {
 			&cli.StringFlag{Name: "manager", Usage: "`URL` of the manager (default: manager of the configuration)"},
 			&cli.StringFlag{Name: "token", Usage: "the join `TOKEN`, or - to read it from standard input", EnvVars: []string{"VIREO_TOKEN"}},
 			&cli.StringFlag{Name: "host", Usage: "`NAME` to enrol as (default: host of the configuration, then the machine's host name)"},
-			&cli.DurationFlag{Name: "timeout", Usage: "give up after this time", Value: 30 * time.Second},
+			&cli.DurationFlag{Name: "timeout", Usage: "give up after this `TIME`", Value: 30 * time.Second},
 		},
 		Action: enroll,
 	}

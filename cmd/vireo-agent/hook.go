@@ -23,7 +23,7 @@ const proveWait = 20 * time.Second
 func hookCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "hook",
-		Usage: "libvirt's hook, through which claims are enforced on this host",
+		Usage: "enforce claims on this host by libvirt's hook: install, uninstall, status",
 		Subcommands: []*cli.Command{{
 			Name:   "install",
 			Usage:  "write " + hook.File() + " and prove that the running libvirtd calls it; hook.mode says what it does",
@@ -155,7 +155,7 @@ func allowCommand() *cli.Command {
 		Flags: []cli.Flag{
 			configFlag(),
 			&cli.StringFlag{Name: "reason", Required: true, Usage: "why, in `WORDS`, for the record"},
-			&cli.DurationFlag{Name: "for", Value: allowFor, Usage: "forget it after this long"},
+			&cli.DurationFlag{Name: "for", Value: allowFor, Usage: "forget it after this `TIME`"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Len() != 1 || c.Args().First() == "" {

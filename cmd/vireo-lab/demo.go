@@ -13,10 +13,10 @@ import (
 func demoCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
-		Usage: "a recorded drive dies again under one host; its guests are elsewhere in time",
+		Usage: "let a recorded drive die again under one host; its guests are elsewhere in time",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "keep", EnvVars: []string{"KEEP"}, Usage: "leave the lab up"},
-			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "real time per recorded day"},
+			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "real `TIME` per recorded day"},
 		},
 		Action: func(c *cli.Context) error {
 			tty := term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""

@@ -16,7 +16,7 @@ import (
 func heartbeatsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "heartbeats",
-		Usage: "what the guests went through, measured from outside",
+		Usage: "show what the guests went through, measured from outside",
 		Description: "A gap is a time over 20 ms without a beat. Two senders are beats of one guest from two hosts\n" +
 			"at a time: a double run. Restarts are new boots, rewinds the same boot from an older memory.",
 		Flags: []cli.Flag{

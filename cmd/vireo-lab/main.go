@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/vireo-kvm/vireo/cmd/internal/help"
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
@@ -63,12 +65,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{
-			upCommand(), downCommand(), statusCommand(), envCommand(),
-			execCommand(), virshCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(),
-			injectCommand(), healCommand(), crashCommand(), bootCommand(), logsCommand(), demoCommand(), chaosCommand(),
-			hostInitCommand(), receiverCommand(),
-		},
+		Commands: slices.Concat(
+			help.Under("Fleet", upCommand(), downCommand(), envCommand()),
+			help.Under("Hurt", injectCommand(), healCommand(), crashCommand(), bootCommand()),
+			help.Under("Look", statusCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(), logsCommand(), execCommand(), virshCommand()),
+			help.Under("Whole runs, each with a fleet of its own", demoCommand(), chaosCommand()),
+			[]*cli.Command{hostInitCommand(), receiverCommand()}, // hidden: the lab runs them itself
+		),
 	}
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage("%w", err) }
 	for _, c := range app.Commands {

@@ -39,8 +39,8 @@ func TestHelpNamesEveryCommandAndHidesTheRest(t *testing.T) {
 	if code := run(t.Context(), []string{"vireo-lab", "--help"}, &out, &words); code != 0 {
 		t.Fatalf("exit code %d: %s", code, words.String())
 	}
-	for _, name := range []string{"up", "down", "status", "env", "exec", "virsh", "hosts", "guests", "heartbeats", "inject", "heal", "crash", "boot", "logs", "demo"} {
-		if !strings.Contains(out.String(), "\n   "+name+" ") {
+	for _, name := range []string{"up", "down", "status", "env", "exec", "virsh", "hosts", "guests", "heartbeats", "inject", "heal", "crash", "boot", "logs", "demo", "chaos"} {
+		if !strings.Contains(out.String(), "\n     "+name+" ") {
 			t.Errorf("help does not list %s", name)
 		}
 	}

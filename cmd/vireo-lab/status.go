@@ -12,7 +12,7 @@ import (
 func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "status",
-		Usage: "machines, their services, and guests",
+		Usage: "show the machines, their services, and the guests",
 		Action: func(c *cli.Context) error {
 			l, err := open()
 			if err != nil {

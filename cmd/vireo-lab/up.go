@@ -16,8 +16,8 @@ func upCommand() *cli.Command {
 		Name:  "up",
 		Usage: "make a fleet; there is one at a time",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "hosts", Value: 3, Usage: "number of hosts", Destination: &o.Hosts},
-			&cli.IntFlag{Name: "guests", Value: 4, Usage: "number of guests", Destination: &o.Guests},
+			&cli.IntFlag{Name: "hosts", Value: 3, Usage: "`N` hosts", Destination: &o.Hosts},
+			&cli.IntFlag{Name: "guests", Value: 4, Usage: "`N` guests", Destination: &o.Guests},
 			&cli.IntFlag{Name: "guest-mem", Value: 128, Usage: "memory of each guest, in `MiB`", Destination: &o.GuestMiB},
 			&cli.StringFlag{Name: "guests-on", Usage: "start all guests on `HOST` instead of spreading them", Destination: &o.GuestsOn},
 			&cli.IntFlag{Name: "dirty-mem", Usage: "`MiB` of its memory that each guest writes over and over", Destination: &o.DirtyMiB},

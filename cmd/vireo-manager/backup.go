@@ -42,7 +42,7 @@ func backupCommand() *cli.Command {
 func restoreCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "restore",
-		Usage:     "make a backup, or a copy, the database, in a new generation; the manager must not run",
+		Usage:     "put a backup in the database's place, as a new generation; the manager must not run",
 		ArgsUsage: "FILE",
 		Description: "What the agents were told since the backup is lost, so the manager begins in recovery: it grants, moves and releases\n" +
 			"nothing before every enrolled host has reported, or was excused (vireo hosts excuse), and makes its claims agree with\n" +

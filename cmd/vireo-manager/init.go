@@ -77,7 +77,7 @@ func operatorCommand() *cli.Command {
 		ArgsUsage: "NAME",
 		Flags: []cli.Flag{
 			configFlag(),
-			&cli.StringFlag{Name: "role", Usage: "viewer, operator or admin", Value: string(pki.Viewer)},
+			&cli.StringFlag{Name: "role", Usage: "`ROLE`: viewer, operator or admin", Value: string(pki.Viewer)},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` for operator-NAME.crt and operator-NAME.key", Value: "."},
 		},
 		Action: func(c *cli.Context) error {

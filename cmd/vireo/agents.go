@@ -13,7 +13,7 @@ import (
 func (p *program) agentsCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "agents",
-		Usage:       "let agents in",
+		Usage:       "let a host's agent join: print a join token",
 		Subcommands: []*cli.Command{p.agentsTokenCommand()},
 	}
 }
@@ -24,7 +24,7 @@ func (p *program) agentsTokenCommand() *cli.Command {
 		Usage: "print a token that enrols one host, once (vireo-agent enroll)",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "host", Required: true, Usage: "`NAME` that the host will have"},
-			&cli.DurationFlag{Name: "valid", Value: time.Hour, Usage: "how long it can be used"},
+			&cli.DurationFlag{Name: "valid", Value: time.Hour, Usage: "`TIME` in which it can be used"},
 			&cli.BoolFlag{Name: "replace", Usage: "the name is known: the new host takes its place and inherits nothing"},
 			jsonFlag(),
 		},

@@ -29,7 +29,7 @@ func (p *program) automationCommand() *cli.Command {
 	}
 	return &cli.Command{
 		Name:  "automation",
-		Usage: "the one switch that stops everything the manager begins by itself",
+		Usage: "stop everything that the manager begins by itself, or let it begin again; off, on",
 		Subcommands: []*cli.Command{
 			set("off", "begin nothing new; what is under way ends, orders by hand are obeyed", false),
 			set("on", "act again as the mode says", true),

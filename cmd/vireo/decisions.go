@@ -11,11 +11,11 @@ import (
 func (p *program) decisionsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "decisions",
-		Usage: "list what the manager decided, newest first",
+		Usage: "list what the manager decided, newest first; approve, reject",
 		Flags: []cli.Flag{
 			hostFlag(),
 			&cli.BoolFlag{Name: "waiting", Usage: "only those that wait for an answer"},
-			&cli.UintFlag{Name: "limit", Value: 20, Usage: "at most so many"},
+			&cli.UintFlag{Name: "limit", Value: 20, Usage: "at most `N`"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -51,8 +51,8 @@ func (p *program) decisionsCommand() *cli.Command {
 			return nil
 		},
 		Subcommands: []*cli.Command{
-			p.resolveCommand("approve", "let a decision happen", true),
-			p.resolveCommand("reject", "do not let it happen", false),
+			p.resolveCommand("approve", "let the manager do what it decided", true),
+			p.resolveCommand("reject", "keep the manager from doing it", false),
 		},
 	}
 }

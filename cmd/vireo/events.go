@@ -18,7 +18,7 @@ func (p *program) eventsCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what comes, until interrupted"},
 			hostFlag(),
-			&cli.UintFlag{Name: "last", Value: 50, Usage: "begin with the last so many"},
+			&cli.UintFlag{Name: "last", Value: 50, Usage: "begin with the last `N`"},
 			&cli.Uint64Flag{Name: "after", Usage: "begin after this event's id instead"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON, an event per line"},
 		},

@@ -12,7 +12,7 @@ import (
 func (p *program) hostsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "hosts",
-		Usage: "list the hosts: state, risk, room, and whether they report",
+		Usage: "list the hosts: state, risk, room, reports; maintenance, prefer, declare-dead, excuse, remove",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {

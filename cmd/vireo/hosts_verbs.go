@@ -148,7 +148,7 @@ func (p *program) leftoversCommand() *cli.Command {
 func (p *program) operatorsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "operators",
-		Usage: "who may ask",
+		Usage: "lock an operator out: revoke certificates",
 		Subcommands: []*cli.Command{{
 			Name:        "revoke",
 			Usage:       "refuse an operator's certificates from now on",

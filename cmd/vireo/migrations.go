@@ -13,12 +13,12 @@ import (
 func (p *program) migrationsCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "migrations",
-		Usage: "list the moves, newest first",
+		Usage: "list the moves, newest first; abort",
 		Flags: []cli.Flag{
 			hostFlag(),
 			&cli.StringFlag{Name: "domain", Usage: "only of this `DOMAIN`, by name or UUID"},
 			&cli.BoolFlag{Name: "open", Usage: "only those that have not ended"},
-			&cli.UintFlag{Name: "limit", Value: 100, Usage: "at most so many"},
+			&cli.UintFlag{Name: "limit", Value: 100, Usage: "at most `N`"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "watch the open ones until interrupted"},
 			jsonFlag(),
 		},

@@ -20,7 +20,7 @@ import (
 func pfaCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "pfa",
-		Usage: "failure prediction: train, evaluate and question models",
+		Usage: "train, evaluate and question models that predict failures; needs no manager",
 		Subcommands: []*cli.Command{
 			pfaTrainCommand(), pfaEvaluateCommand(), pfaScoreCommand(), pfaExplainCommand(), pfaModelCommand(), pfaSampleCommand(),
 		},

@@ -35,7 +35,7 @@ func (p *program) pfaLedgerCommand() *cli.Command {
 			{
 				Name: "mark", Usage: "say what became of a component", ArgsUsage: "COMPONENT",
 				Flags: []cli.Flag{ledgerFlag(), &cli.PathFlag{Name: "store", Usage: "`DB` beside which the ledger lies"},
-					&cli.StringFlag{Name: "outcome", Required: true, Usage: "failed, replaced (before it broke) or healthy"},
+					&cli.StringFlag{Name: "outcome", Required: true, Usage: "`WHAT` became of it: failed, replaced (before it broke) or healthy"},
 					&cli.StringFlag{Name: "at", Usage: "the `DAY` or time (RFC 3339) it happened", DefaultText: "now"},
 					&cli.StringFlag{Name: "host", Usage: "the `HOST` it was in"}, &cli.StringFlag{Name: "note", Usage: "`TEXT` to keep with it"}},
 				Action: p.ledgerMark,

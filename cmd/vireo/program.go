@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/cmd/internal/help"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
@@ -49,7 +51,10 @@ func (p *program) run(ctx context.Context, args []string) int {
 	err := app.RunContext(ctx, append([]string{app.Name}, flagsFirst(app, args)...))
 	code, text := p.verdict(ctx, err)
 	if text != "" {
-		fmt.Fprintln(p.err, "vireo: "+text)
+		if !strings.HasPrefix(text, app.Name+" ") { // else it names the command already
+			text = app.Name + ": " + text
+		}
+		fmt.Fprintln(p.err, text)
 	}
 	return code
 }
@@ -71,13 +76,14 @@ func (p *program) app() *cli.App {
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,                         // reasons have commas
 		ExitErrHandler:            func(*cli.Context, error) {}, // run says it
-		Commands: []*cli.Command{
-			p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.domainCommand(), p.claimsCommand(), p.riskCommand(), p.migrationsCommand(),
-			p.decisionsCommand(), p.explainCommand(), p.eventsCommand(), p.statusCommand(),
-			p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.leftoversCommand(), p.automationCommand(), p.agentsCommand(),
-			p.operatorsCommand(),
-			p.virshCommand(), p.pfaCommand(), p.storeCommand(),
-		},
+		Commands: slices.Concat(
+			help.Under("Look", p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.domainCommand(), p.claimsCommand(), p.riskCommand(),
+				p.migrationsCommand(), p.decisionsCommand(), p.explainCommand(), p.eventsCommand(), p.statusCommand(), p.leftoversCommand(),
+				p.virshCommand()),
+			help.Under("Operate", p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.automationCommand()),
+			help.Under("Predict", p.pfaCommand()),
+			help.Under("Set up", p.agentsCommand(), p.operatorsCommand(), p.storeCommand()),
+		),
 	}
 	app.Action = group(app.Commands, cli.ShowAppHelp)
 	arm(app.Commands)
@@ -96,7 +102,9 @@ func arm(commands []*cli.Command) {
 	for _, c := range commands {
 		arm(c.Subcommands)
 		c.HideHelpCommand = true
-		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return err }
+		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
+			return usagef("%s: %v; see %[1]s --help", c.HelpName, err)
+		}
 		for _, f := range c.Flags {
 			if f, ok := f.(*cli.BoolFlag); ok {
 				f.DisableDefaultText = true // a switch is off until it is given
@@ -146,14 +154,19 @@ func group(commands []*cli.Command, help func(*cli.Context) error) cli.ActionFun
 		if !c.Args().Present() {
 			return help(c)
 		}
-		var names []string
-		for _, sub := range commands {
-			if !sub.Hidden {
-				names = append(names, sub.Name)
-			}
-		}
-		return usagef("no command %q; there are %s", c.Args().First(), list(names))
+		return usagef("no command %q; there are %s", c.Args().First(), shown(commands))
 	}
+}
+
+// shown names the commands that are not hidden, in words.
+func shown(commands []*cli.Command) string {
+	var names []string
+	for _, c := range commands {
+		if !c.Hidden {
+			names = append(names, c.Name)
+		}
+	}
+	return list(names)
 }
 
 // usageError is about how a command was called.
@@ -221,12 +234,17 @@ func one(c *cli.Context, what string) (string, error) {
 	return c.Args().First(), nil
 }
 
-// none refuses arguments.
+// none refuses arguments. After a command that also has subcommands, an argument
+// is most likely a misspelt one, so the refusal names them.
 func none(c *cli.Context) error {
-	if c.NArg() > 0 {
-		return usagef("%s: unexpected argument %q", c.Command.HelpName, c.Args().First())
+	if c.NArg() == 0 {
+		return nil
 	}
-	return nil
+	text := fmt.Sprintf("%s: unexpected argument %q", c.Command.HelpName, c.Args().First())
+	if len(c.Command.Subcommands) > 0 {
+		text += "; its commands are " + shown(c.Command.Subcommands)
+	}
+	return usageError(text)
 }
 
 // atMostOne is the command's argument, "" when there is none.

@@ -18,7 +18,7 @@ const openStore = 15 * time.Second
 
 func (p *program) storeCommand() *cli.Command {
 	return &cli.Command{
-		Name: "store", Usage: "the manager's store, on its own machine",
+		Name: "store", Usage: "change the engine of the manager's store, on the manager's machine: migrate, renew",
 		Subcommands: []*cli.Command{p.storeMigrateCommand(), p.storeRenewCommand()},
 	}
 }

@@ -19,10 +19,10 @@ import (
 func TestUsage(t *testing.T) {
 	for line, want := range map[string]string{
 		"bogus":                                   `no command "bogus"; there are hosts, host,`,
-		"hosts bogus":                             `unexpected argument "bogus"`,
+		"hosts bogus":                             `unexpected argument "bogus"; its commands are maintenance, prefer,`,
 		"host":                                    "vireo host: expected HOST, got 0 arguments",
 		"host h1 h2":                              "vireo host: expected HOST, got 2 arguments",
-		"hosts --bogus":                           "flag provided but not defined: -bogus",
+		"hosts --bogus":                           "vireo hosts: flag provided but not defined: -bogus; see vireo hosts --help",
 		"decisions approve d1":                    "--reason is needed",
 		"decisions bogus":                         `unexpected argument "bogus"`,
 		"explain bogus":                           `no command "bogus"; there are host, domain and migration`,

@@ -13,7 +13,7 @@ import (
 func Config[T any](c *cli.Context, load func(path string) (T, error)) (T, error) {
 	cfg, err := load(c.String("config"))
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%w; %s config default prints one", err, c.App.Name)
+		err = fmt.Errorf("%w; make one with: %s config default >%s", err, c.App.Name, c.String("config"))
 	}
 	if err != nil {
 		err = &Exit{ExitUsage, err}
@@ -26,7 +26,7 @@ func Config[T any](c *cli.Context, load func(path string) (T, error)) (T, error)
 func ConfigCommand[T any](flag cli.Flag, load func(path string) (T, error), annotated []byte) *cli.Command {
 	return &cli.Command{
 		Name:  "config",
-		Usage: "the configuration",
+		Usage: "check the configuration, or print the default one",
 		Subcommands: []*cli.Command{{
 			Name:  "check",
 			Usage: "read the configuration and name what is wrong in it (exit 2)",
