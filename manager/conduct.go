@@ -393,7 +393,7 @@ func whyNot(p decide.Placement) string {
 // transaction that checks the capacity of the target.
 func (c *Core) begin(m *move, now time.Time) bool {
 	cl := c.claims[m.row.Domain]
-	source, target := c.hosts[m.row.Source], c.hosts[m.row.Target]
+	source := c.hosts[m.row.Source]
 	w := source.word(m.row.Domain)
 	switch {
 	case cl == nil || cl.Phase != store.Held || cl.Holder != m.row.Source:
@@ -416,22 +416,7 @@ func (c *Core) begin(m *move, now time.Time) bool {
 	next.Phase, next.Attempt, next.Target, next.Seen, next.Since = store.Transferring, row.ID, row.Target, now, now
 	next.GrantedBy, next.MemoryKiB = cmp.Or(row.Decision, "migration "+row.ID), row.Before.MemoryKiB
 	next.RiskAtGrant = source.Risk.P30d
-	capacity := c.pol.Decide.CapacityKiB(target.Facts.MemoryKiB)
-	err := c.update("beginning "+row.ID, func(tx store.Tx) error {
-		if err := room(tx, row.Target, capacity, row.Before.MemoryKiB); err != nil {
-			return err
-		}
-		epoch, err := tx.NextEpoch()
-		if err != nil {
-			return err
-		}
-		row.Epoch, next.Epoch = epoch, epoch
-		if err := tx.SwapClaim(cl.Epoch, next); err != nil {
-			return err
-		}
-		return tx.PutMigration(row)
-	})
-	if err != nil {
+	if err := c.writeTransfer("beginning "+row.ID, cl.Epoch, &row, &next); err != nil {
 		if m.waiting != err.Error() {
 			c.log.Warn("a planned move waits", "domain", row.Domain, "migration", row.ID, "reason", err.Error())
 		}
@@ -443,6 +428,27 @@ func (c *Core) begin(m *move, now time.Time) bool {
 	c.event(now, store.Event{Kind: "migration.started", Host: row.Source, Domain: row.Domain, Migration: row.ID, Decision: row.Decision,
 		Text: fmt.Sprintf("%s → %s: %s", row.Source, row.Target, row.Reason)})
 	return true
+}
+
+// writeTransfer writes a row and its claim in transferring, in place of the claim
+// of epoch was, in one transaction that refuses what the target has no room for.
+// Both get the transaction's new epoch.
+func (c *Core) writeTransfer(what string, was uint64, row *migration.Row, next *store.Claim) error {
+	capacity := c.pol.Decide.CapacityKiB(c.hosts[row.Target].Facts.MemoryKiB)
+	return c.update(what, func(tx store.Tx) error {
+		if err := room(tx, row.Target, capacity, row.Before.MemoryKiB); err != nil {
+			return err
+		}
+		epoch, err := tx.NextEpoch()
+		if err != nil {
+			return err
+		}
+		row.Epoch, next.Epoch = epoch, epoch
+		if err := tx.SwapClaim(was, *next); err != nil {
+			return err
+		}
+		return tx.PutMigration(*row)
+	})
 }
 
 // room refuses what would take a host above what it has: what is claimed there

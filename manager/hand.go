@@ -82,22 +82,7 @@ func (c *Core) openByHand(h, source *host, cl *claim, w *sight, want decide.Doma
 	}
 	next := cl.Claim
 	next.Phase, next.Attempt, next.Target, next.Since, next.GrantedBy, next.MemoryKiB = store.Transferring, row.ID, h.Name, now, "migration "+row.ID, memory
-	capacity := c.pol.Decide.CapacityKiB(h.Facts.MemoryKiB)
-	err := c.update("opening "+row.ID, func(tx store.Tx) error {
-		if err := room(tx, h.Name, capacity, memory); err != nil {
-			return err
-		}
-		epoch, err := tx.NextEpoch()
-		if err != nil {
-			return err
-		}
-		row.Epoch, next.Epoch = epoch, epoch
-		if err := tx.SwapClaim(cl.Epoch, next); err != nil {
-			return err
-		}
-		return tx.PutMigration(row)
-	})
-	switch {
+	switch err := c.writeTransfer("opening "+row.ID, cl.Epoch, &row, &next); {
 	case errors.Is(err, errRefused):
 		return c.withBetter(refuse(agentv1.Refusal_REFUSAL_CAPACITY, "%s has no room for %s: %s", h.Name, cl.Name, err), h, want, now)
 	case err != nil:

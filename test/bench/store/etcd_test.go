@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
-	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -37,30 +36,7 @@ func BenchmarkEtcdClaimSwap(b *testing.B) {
 				b.Fatal(err)
 			}
 			bare := newBareEtcd(b, cluster)
-			claim := store.Claim{Domain: firstDomain, Name: "guest-0", Holder: "h0", Phase: store.Held, Seen: time.Unix(1, 0), Since: time.Unix(1, 0), GrantedBy: "adoption", MemoryKiB: 1 << 20}
-			var through, beside []time.Duration
-			for b.Loop() {
-				began := time.Now()
-				err := db.Update(b.Context(), func(tx store.Tx) (err error) {
-					if claim.Epoch, err = tx.NextEpoch(); err != nil {
-						return err
-					}
-					return tx.SwapClaim(epoch, claim)
-				})
-				if err != nil {
-					b.Fatal(err)
-				}
-				through, epoch = append(through, time.Since(began)), claim.Epoch
-				claim.Epoch++
-				began = time.Now()
-				bare.swap(b, claim)
-				beside = append(beside, time.Since(began))
-			}
-			s, p := median(through), median(beside)
-			b.ReportMetric(0, "ns/op") // of both together, which nobody asked for
-			b.ReportMetric(float64(s.Microseconds()), "µs/swap")
-			b.ReportMetric(float64(p.Microseconds()), "µs/bare")
-			b.ReportMetric(100*float64(p)/float64(s), "%of-bare(≥70)")
+			swaps(b, db, epoch, bare.swap, "%of-bare(≥70)")
 		})
 	}
 }
@@ -113,20 +89,5 @@ func BenchmarkEtcdGrants(b *testing.B) {
 	if err := db.Update(b.Context(), func(tx store.Tx) error { return tx.PutHost(store.Host{Name: "h0", State: store.Healthy}) }); err != nil {
 		b.Fatal(err)
 	}
-	n := 0
-	for b.Loop() {
-		err := db.Update(b.Context(), func(tx store.Tx) error {
-			for range 1000 {
-				if _, err := grant(tx, n, 1); err != nil {
-					return err
-				}
-				n++
-			}
-			return nil
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "claims/s")
+	grants(b, db, 1, "claims/s")
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,11 +83,6 @@ func closed(b *testing.B, db *sqlite.DB) {
 	}
 }
 
-func median(ds []time.Duration) time.Duration {
-	slices.Sort(ds)
-	return ds[len(ds)/2]
-}
-
 // BenchmarkClaimSwap changes one claim durably, by turns through the store and by
 // a bare transaction of SQLite that writes the same columns of the same schema in
 // a file beside it: other work on the machine meets both. The ratio is of the
@@ -97,30 +91,7 @@ func BenchmarkClaimSwap(b *testing.B) {
 	db := open(b, filled(b, 1, 1))
 	defer closed(b, db)
 	bare := newBare(b, filled(b, 1, 1))
-	var epoch uint64 = 1
-	claim := store.Claim{Domain: firstDomain, Name: "guest-0", Holder: "h0", Phase: store.Held, Seen: time.Unix(1, 0), Since: time.Unix(1, 0), GrantedBy: "adoption", MemoryKiB: 1 << 20}
-	var through, beside []time.Duration
-	for b.Loop() {
-		began := time.Now()
-		err := db.Update(b.Context(), func(tx store.Tx) (err error) {
-			if claim.Epoch, err = tx.NextEpoch(); err != nil {
-				return err
-			}
-			return tx.SwapClaim(epoch, claim)
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		through, epoch = append(through, time.Since(began)), claim.Epoch
-		began = time.Now()
-		bare.swap(b)
-		beside = append(beside, time.Since(began))
-	}
-	s, p := median(through), median(beside)
-	b.ReportMetric(0, "ns/op") // of both together, which nobody asked for
-	b.ReportMetric(float64(s.Microseconds()), "µs/swap")
-	b.ReportMetric(float64(p.Microseconds()), "µs/bare")
-	b.ReportMetric(100*float64(p)/float64(s), "%of-bare(≥80)")
+	swaps(b, db, 1, func(b *testing.B, _ store.Claim) { bare.swap(b) }, "%of-bare(≥80)")
 }
 
 // bare is SQLite without a store around it.
@@ -173,22 +144,7 @@ func (x *bare) swap(b *testing.B) {
 func BenchmarkGrants(b *testing.B) {
 	db := open(b, filled(b, 100, 0))
 	defer closed(b, db)
-	n := 0
-	for b.Loop() {
-		err := db.Update(b.Context(), func(tx store.Tx) error {
-			for range 1000 {
-				if _, err := grant(tx, n, 100); err != nil {
-					return err
-				}
-				n++
-			}
-			return nil
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "claims/s(≥20000)")
+	grants(b, db, 100, "claims/s(≥20000)")
 }
 
 // started is set in a process of this test binary that only starts a manager.
