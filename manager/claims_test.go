@@ -264,7 +264,8 @@ func TestSilentTargetIsVoidedLater(t *testing.T) {
 
 // TestOwedVoidOfWhatHasBecomeTheGuest: somebody lets the copy run that a silent
 // target was to void, and the source's is stopped by hand. What runs is the
-// guest: nothing is owed for it any more.
+// guest: nothing is owed for it any more, and its definition and autostart are
+// where it is.
 func TestOwedVoidOfWhatHasBecomeTheGuest(t *testing.T) {
 	w := fleet(t)
 	w.hosts["h1"].loseFinish = true
@@ -274,6 +275,9 @@ func TestOwedVoidOfWhatHasBecomeTheGuest(t *testing.T) {
 	source, target := w.hosts["h1"].domains["uuid-g1"], w.hosts[row.Target].domains["uuid-g1"]
 	w.hosts[row.Target].disconnect()
 	w.until("g1 is rolled back", 30*time.Second, func() bool { return w.rows()[row.ID].State == migration.RolledBack })
+	if !target.persistent || target.autostart {
+		t.Fatalf("the copy is defined %t, autostart %t: the definition has come, the autostart has not", target.persistent, target.autostart)
+	}
 	source.planted, target.planted = true, true
 	target.proc, target.guard = running, false // virsh resume
 	source.proc = none                         // virsh destroy
@@ -289,5 +293,8 @@ func TestOwedVoidOfWhatHasBecomeTheGuest(t *testing.T) {
 	})
 	if target.proc != running {
 		t.Error("the running copy was destroyed")
+	}
+	if !target.persistent || !target.autostart {
+		t.Errorf("the guest is defined %t, autostart %t where it runs; it was both on h1", target.persistent, target.autostart)
 	}
 }

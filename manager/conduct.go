@@ -230,9 +230,7 @@ func (c *Core) owedAfter(m *move, act migration.Action, keep bool, now time.Time
 	}
 	if w := c.targetWord(m); w == nil || w.GetPersistent() {
 		add(store.OwedSettle)
-		if keep { // as it was on the source: it will be started again from here, unless it runs there
-			out[len(out)-1].Keep, out[len(out)-1].Autostart = true, m.row.Before.Autostart && act.End == migration.Released
-		}
+		out[len(out)-1].Keep, out[len(out)-1].Autostart = keep, m.row.Before.Autostart
 	}
 	return out
 }

@@ -50,9 +50,27 @@ func (c *Core) payOwedTo(h *host, now time.Time) {
 			if _, first := c.owed[owedKey{store.OwedVoid, o.Host, o.Domain, o.Attempt}]; first {
 				continue
 			}
-			c.tell(h, orderKey{h.Name, o.Domain, o.Attempt, string(migration.Settle)}, c.epochFor(o), settleBody(o.Keep, o.Autostart, ""), now)
+			if body := c.settleOf(h, o); body != nil {
+				c.tell(h, orderKey{h.Name, o.Domain, o.Attempt, string(migration.Settle)}, c.epochFor(o), body, now)
+			}
 		}
 	}
+}
+
+// settleOf is the order that pays a settle, nil while it is open where the guest
+// belongs. What the move left may have become the guest since: a definition goes
+// with the claim that is there now, not with the one that there was when the move
+// ended, and so does the autostart.
+func (c *Core) settleOf(h *host, o store.Owed) *agentv1.Order {
+	cl := c.claims[o.Domain]
+	here := cl != nil && cl.Holder == h.Name
+	switch {
+	case cl != nil && cl.Phase != store.Held:
+		return nil
+	case !here && active(h.word(o.Domain).Domain):
+		return nil // claimed elsewhere, or not adopted yet: the next report tells
+	}
+	return settleBody(o.Keep || here, o.Autostart && (here || cl == nil), "")
 }
 
 // becameTheGuest says whether the copy that a debt would end is the guest by now:

@@ -50,6 +50,6 @@ type Owed struct {
 	Since   time.Time
 
 	MemoryKiB uint64 // of a reservation
-	Keep      bool   // of a settle: the definition stays here, with Autostart; else it goes
-	Autostart bool
+	Keep      bool   // of a settle: the definition stays here; else it goes, unless the claim is here
+	Autostart bool   // of a settle: the guest's before the move, for the host whose definition is the guest's
 }
