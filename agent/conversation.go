@@ -11,7 +11,7 @@ import (
 
 // redial is the least distance between two tries to open a session; the Dialer
 // has its own backoff on top.
-const redial = 250 * time.Millisecond
+const redial = 100 * time.Millisecond
 
 // keepSession holds one session after another.
 func (a *Agent) keepSession(ctx context.Context) {

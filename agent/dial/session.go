@@ -29,8 +29,11 @@ const (
 	connectOneOf = time.Second
 	pingOneOf    = time.Second
 	answerOneOf  = 1500 * time.Millisecond
-	pauseOneOf   = 500 * time.Millisecond
-	maxMessage   = 32 << 20
+	pauseOneOf   = 300 * time.Millisecond
+	// silentOneOf is how long one that did not answer is passed over, whoever names
+	// it: the others name a leader that has died for as long as its lease.
+	silentOneOf = 2 * time.Second
+	maxMessage  = 32 << 20
 
 	// firstPause doubles with each failure up to lastPause; a host is back within
 	// that time after its manager is. Each pause is cut by a random part, so that
@@ -59,10 +62,10 @@ type Dialer struct {
 	o      Options
 	failed int // attempts and short sessions in a row, at every manager
 	opened time.Time
-	next   int    // of the managers, to be tried
-	tried  int    // attempts since all were tried
-	named  string // the leader, in the words of a manager that does not lead
-	silent string // the last that failed without naming anybody
+	next   int                  // of the managers, to be tried
+	tried  int                  // attempts since all were tried
+	named  string               // the leader, in the words of a manager that does not lead
+	silent map[string]time.Time // when each last failed without saying who leads
 
 	renewed time.Time // when a later certificate was last asked for
 }
@@ -72,12 +75,13 @@ func NewDialer(o Options) *Dialer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Dialer{o: o}
+	return &Dialer{o: o, silent: map[string]time.Time{}}
 }
 
-// Dial waits as its backoff wants, connects, and says hello. It fails when that
-// attempt does; the next call tries the next manager, or the one that was named
-// as the leader, and waits longer once all have been tried.
+// Dial waits as its backoff wants, connects, and says hello. A manager that names
+// another as the leader is followed at once, once. It fails when that attempt
+// does; the next call tries the next manager, and waits longer once all have been
+// tried.
 func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session, error) {
 	if !d.opened.IsZero() && d.o.Clock.Now().Sub(d.opened) >= settled {
 		d.failed = 0
@@ -87,6 +91,22 @@ func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session,
 	}
 	d.opened = time.Time{}
 	manager := d.manager()
+	s, err := d.try(ctx, manager, hello)
+	if err != nil && d.named != "" && ctx.Err() == nil {
+		manager = d.named
+		s, err = d.try(ctx, manager, hello)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.opened, d.tried = d.o.Clock.Now(), 0
+	d.failed = max(d.failed, 1)
+	d.renew(ctx, manager)
+	return s, nil
+}
+
+// try is one attempt at one manager.
+func (d *Dialer) try(ctx context.Context, manager string, hello *agentv1.Hello) (agent.Session, error) {
 	if d.tried++; d.tried >= len(d.o.Managers) {
 		d.tried = 0
 		d.failed++
@@ -97,16 +117,21 @@ func (d *Dialer) Dial(ctx context.Context, hello *agentv1.Hello) (agent.Session,
 		d.turn(manager, named, refused)
 		return nil, fmt.Errorf("%s: %w", manager, err)
 	}
-	d.opened, d.tried, d.silent = d.o.Clock.Now(), 0, ""
-	d.failed = max(d.failed, 1)
-	d.renew(ctx, manager)
+	delete(d.silent, manager)
 	return s, nil
 }
 
-// manager is the one to try.
+// manager is the one to try: the one that was named, or the next of those that
+// were not silent of late, or the next.
 func (d *Dialer) manager() string {
 	if d.named != "" {
 		return d.named
+	}
+	for i := range d.o.Managers {
+		if at := (d.next + i) % len(d.o.Managers); !d.quiet(d.o.Managers[at]) {
+			d.next = at
+			break
+		}
 	}
 	return d.o.Managers[d.next]
 }
@@ -116,14 +141,21 @@ func (d *Dialer) turn(failed, named string, refused bool) {
 	if failed == d.o.Managers[d.next] {
 		d.next = (d.next + 1) % len(d.o.Managers)
 	}
-	if !refused {
-		d.silent = failed
+	if refused {
+		delete(d.silent, failed)
+	} else {
+		d.silent[failed] = d.o.Clock.Now()
 	}
 	d.named = ""
-	// The others name a leader that has died for as long as its lease.
-	if named != failed && named != d.silent {
+	if named != failed && !d.quiet(named) {
 		d.named = named
 	}
+}
+
+// quiet says whether a manager did not answer of late.
+func (d *Dialer) quiet(manager string) bool {
+	last, was := d.silent[manager]
+	return was && d.o.Clock.Now().Sub(last) < silentOneOf
 }
 
 // several says whether another manager may lead.
@@ -132,7 +164,7 @@ func (d *Dialer) several() bool { return len(d.o.Managers) > 1 }
 func (d *Dialer) wait(ctx context.Context) error {
 	pause := pauseAfter(d.failed, d.o.Random())
 	if d.several() {
-		pause = min(pause, pauseOneOf)
+		pause = min(pause, pauseOneOf/2+time.Duration(d.o.Random()*float64(pauseOneOf/2)))
 	}
 	if pause == 0 {
 		return ctx.Err()

@@ -80,7 +80,7 @@ func run(ctx context.Context, cfg configs.Manager, log *slog.Logger) error {
 	if cfg.Store == configs.StoreEtcd {
 		err = h.takeTurns(ctx)
 	} else {
-		err = h.lead(ctx, db, nil)
+		err = h.lead(ctx, db, nil, func() {})
 	}
 	stop()
 	<-kept
@@ -98,12 +98,14 @@ type house struct {
 	keeper   *pki.Keeper
 	model    *pfa.Model
 	readings store.Readings
-	once     sync.Once // systemd is told
+	port     *net.TCPListener // of one that takes turns: open from one turn to the next
+	once     sync.Once        // systemd is told
 }
 
 // lead runs the manager on a store until ctx ends or something fails. leads may
-// be nil: nobody else does.
-func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) error {
+// be nil: nobody else does. resign is called once nothing is decided any more,
+// while the last answers still leave.
+func (h *house) lead(ctx context.Context, s store.Store, leads func() bool, resign func()) error {
 	if err := stores.Usable(ctx, s); err != nil {
 		return err
 	}
@@ -123,7 +125,10 @@ func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) erro
 		Revoked: m.Revoked, TLS: pki.ServerTLS(h.keeper.Own, h.ca.Pool(), m.Revoked, daemon.Clock{}.Now), Now: daemon.Clock{}.Now, Log: h.log, Leads: leads,
 	})
 	https, socket, err := h.listen()
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // it was told to stop
+	case err != nil:
 		return err
 	}
 
@@ -131,7 +136,11 @@ func (h *house) lead(ctx context.Context, s store.Store, leads func() bool) erro
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 2)
-	go func() { ended <- m.Run(ctx) }()
+	go func() {
+		err := m.Run(ctx)
+		resign()
+		ended <- err
+	}()
 	go func() { ended <- server.Run(ctx, https, socket) }()
 	id := s.Identity()
 	h.log.Info("the manager runs", "version", version, "listen", https.Addr().String(), "socket", h.cfg.Socket(), "store", h.cfg.Store,
@@ -153,7 +162,12 @@ func (h *house) ready() {
 
 // listen opens the port and the socket.
 func (h *house) listen() (https, socket net.Listener, err error) {
-	if https, err = net.Listen("tcp", h.cfg.Listen); err != nil {
+	if h.port != nil {
+		https, err = again(h.port)
+	} else {
+		https, err = net.Listen("tcp", h.cfg.Listen)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	if socket, err = listenSocket(h.cfg.Socket()); err != nil {
@@ -161,6 +175,17 @@ func (h *house) listen() (https, socket net.Listener, err error) {
 		return nil, nil, err
 	}
 	return https, socket, nil
+}
+
+// again is another listener on a port. While none of them accepts, whoever comes
+// waits for the next that does.
+func again(port *net.TCPListener) (net.Listener, error) {
+	f, err := port.File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FileListener(f)
 }
 
 // listenSocket opens root's socket. The store's lock says that no other manager

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"net"
+	"sync"
 	"sync/atomic"
 
 	"github.com/vireo-kvm/vireo/cmd/internal/daemon"
@@ -21,6 +23,15 @@ func (h *house) takeTurns(ctx context.Context) error {
 		return err
 	}
 	o.Log = h.log
+	o.Succeeds = true // the lock on the readings' database says that no other process is this manager
+	port, err := net.Listen("tcp", h.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	h.port = port.(*net.TCPListener)
+	defer h.port.Close()
+	// One that stops lets nobody wait in vain.
+	defer context.AfterFunc(ctx, func() { h.port.Close() })()
 	for {
 		db, err := h.standBy(ctx, o)
 		if err != nil {
@@ -29,11 +40,7 @@ func (h *house) takeTurns(ctx context.Context) error {
 			}
 			return err
 		}
-		err = h.leadWhile(ctx, db)
-		led := db.Leads()
-		if cerr := db.Close(); cerr != nil {
-			h.log.Warn("leaving etcd", "err", cerr)
-		}
+		led, err := h.leadWhile(ctx, db)
 		switch {
 		case ctx.Err() != nil && errors.Is(err, context.Canceled):
 			return nil // it was told to stop
@@ -44,10 +51,18 @@ func (h *house) takeTurns(ctx context.Context) error {
 	}
 }
 
-// leadWhile leads until the lead is lost.
-func (h *house) leadWhile(ctx context.Context, db *etcd.DB) error {
+// leadWhile leads until the lead is lost, and closes the store. led says that the
+// lead was not lost but given away.
+func (h *house) leadWhile(ctx context.Context, db *etcd.DB) (led bool, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	resign := sync.OnceFunc(func() {
+		led = db.Leads()
+		if cerr := db.Close(); cerr != nil {
+			h.log.Warn("leaving etcd", "err", cerr)
+		}
+	})
+	defer resign()
 	go func() {
 		select {
 		case <-db.Lost():
@@ -55,7 +70,8 @@ func (h *house) leadWhile(ctx context.Context, db *etcd.DB) error {
 		case <-ctx.Done():
 		}
 	}()
-	return h.lead(ctx, db, db.Leads)
+	err = h.lead(ctx, db, db.Leads, resign)
+	return led, err
 }
 
 // standBy answers who leads, and returns once this manager does.

@@ -139,9 +139,11 @@ func TestTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := dial.NewDialer(dial.Options{Managers: []string{sites[second].url, sites[first].url}, Identity: id, Clock: daemon.Clock{}, Random: func() float64 { return 0 }})
+	attempts := 0
 	session := func() (term uint64, ended chan struct{}) {
 		t.Helper()
 		for tries := 0; ; tries++ {
+			attempts = tries + 1
 			s, err := d.Dial(t.Context(), &agentv1.Hello{Protocol: 1, BootId: "b", Identity: &agentv1.Identity{Host: "h1", MachineId: "m"}})
 			if err != nil {
 				if tries > 100 {
@@ -167,6 +169,9 @@ func TestTurns(t *testing.T) {
 		}
 	}
 	term, ended := session()
+	if attempts != 1 {
+		t.Errorf("the agent needed %d attempts where the first that it asked named the leader", attempts)
+	}
 
 	proxies[first].Partition(true)
 	begun := time.Now()
@@ -198,6 +203,30 @@ func TestTurns(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// TestResigns: a leader that is told to stop gives the lead away at once, though an
+// agent and somebody who follows events hold on to it.
+func TestResigns(t *testing.T) {
+	sites, _ := turnSites(t, 2)
+	stops := []func(){sites[0].begin(t), sites[1].begin(t)}
+	first := leads(t, sites, -1)
+	events, err := sites[first].api(t).WatchEvents(t.Context(), connect.NewRequest(&managerv1.WatchEventsRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	stopped := make(chan struct{})
+	begun := time.Now()
+	go func() {
+		defer close(stopped)
+		stops[first]()
+	}()
+	leads(t, sites, first)
+	if took := time.Since(begun); took > 2*time.Second { // a lease is 3 s, and requests may take 5 s to end
+		t.Errorf("the other leads after %v", took)
+	}
+	<-stopped
 }
 
 // What copies the database of one manager says so of a store that is elsewhere.

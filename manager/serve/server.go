@@ -119,7 +119,7 @@ func (s *Server) Run(ctx context.Context, https, socket net.Listener) error {
 		running--
 	}
 	s.agents.stop()
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.grace())
 	defer cancel()
 	for _, server := range servers {
 		if server.Shutdown(stopping) != nil {
@@ -132,6 +132,17 @@ func (s *Server) Run(ctx context.Context, https, socket net.Listener) error {
 		}
 	}
 	return first
+}
+
+// grace is how long requests may go on once the server is to stop. What a manager
+// would say that does not lead is refused anyway; and to close connections in
+// order takes a second, for which the next leader on this port, which may be this
+// process, would keep the fleet waiting.
+func (s *Server) grace() time.Duration {
+	if s.o.Leads == nil || !s.o.Leads() {
+		return 0
+	}
+	return stopTimeout
 }
 
 type controlKey struct{}

@@ -11,9 +11,10 @@ import (
 )
 
 // NewStandby prepares the server of a manager that does not lead: it refuses
-// every call and names the leader. Agents and API of the options are not used.
+// every call and names the leader. Agents, API and Leads of the options are not used.
 // leads gives the leader's URL, "" while nobody leads.
 func NewStandby(o Options, leads func() string) *Server {
+	o.Leads = nil
 	s := &Server{o: o, agents: &agentHandler{}}
 	writer := connect.NewErrorWriter()
 	mux := http.NewServeMux()

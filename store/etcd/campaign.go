@@ -54,6 +54,7 @@ func (c *Client) Campaign(ctx context.Context) (*DB, error) {
 }
 
 func (c *client) campaign(ctx context.Context) (_ *DB, err error) {
+	c.inherit(ctx)
 	l, err := c.newLease(ctx)
 	if err != nil {
 		return nil, err

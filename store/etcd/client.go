@@ -56,6 +56,10 @@ type Options struct {
 	// Memory is a file that remembers which store this manager works with. An
 	// etcd that shows another one is refused. "": nothing is remembered.
 	Memory string
+	// Succeeds says that the process which used Memory before is dead: what is left
+	// of its lease is ended at once, and nobody waits for it. Whoever says so
+	// without proof makes two leaders for a moment, the older without the power to write.
+	Succeeds bool
 	// Renew accepts whatever store there is, or none, as this manager's from now
 	// on, in a generation after the remembered one: etcd was restored or replaced.
 	Renew bool

@@ -39,6 +39,7 @@ func (c *client) newLease(ctx context.Context) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.bequeath(granted.ID)
 	lctx, stop := context.WithCancel(context.Background())
 	session, err := concurrency.NewSession(c.etcd, concurrency.WithLease(granted.ID), concurrency.WithContext(lctx))
 	if err != nil {
