@@ -293,7 +293,7 @@ func (c *Core) Event(e virt.Event, now time.Time) {
 		c.wantReport(now)
 		c.reportIfReady(now)
 	case virt.EventLifecycle:
-		if e.UUID == hook.ProbeUUID {
+		if hook.IsProbe(e.UUID) {
 			return
 		}
 		d := c.domain(e.UUID)

@@ -61,7 +61,7 @@ func (c *Core) wantReport(now time.Time) {
 func (c *Core) listed(all []Seen, began uint64, now time.Time) {
 	here := make(map[string]bool, len(all))
 	for _, s := range all {
-		if s.UUID == hook.ProbeUUID {
+		if hook.IsProbe(s.UUID) && hook.IsProbeName(s.Name) {
 			continue
 		}
 		here[s.UUID] = true

@@ -127,14 +127,7 @@ func proveHook(c *cli.Context, cfg configs.Agent) error {
 		return fmt.Errorf("it could not be proved: %w", err)
 	}
 	defer conn.Close()
-	// The agent that runs here proves it now and then too: two probes of one name
-	// are in each other's way for a moment.
-	err = hook.Probe(ctx, conn)
-	for again := 0; err != nil && !errors.Is(err, hook.ErrNotCalled) && again < 5 && ctx.Err() == nil; again++ {
-		time.Sleep(500 * time.Millisecond)
-		err = hook.Probe(ctx, conn)
-	}
-	if err != nil {
+	if err := hook.Probe(ctx, conn); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.App.Writer, "the running libvirtd calls it")

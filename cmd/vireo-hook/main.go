@@ -37,7 +37,7 @@ func run(args []string, stdin io.Reader, stderr io.Writer) int {
 		return allow
 	}
 	config, name := args[0], args[1]
-	if name == hook.ProbeName {
+	if hook.IsProbeName(name) {
 		fmt.Fprintln(stderr, hook.ProbeAnswer())
 		return refuse
 	}

@@ -429,9 +429,13 @@ func TestBrokenConfiguration(t *testing.T) {
 
 func TestProbeIsAlwaysRefused(t *testing.T) {
 	h := newHost(t, t.TempDir(), configs.HookOff, configs.Allow)
-	code, stderr := h.call(hook.ProbeName, "prepare", "begin", xml)
-	if code != 1 || strings.TrimSpace(stderr) != hook.ProbeAnswer() {
-		t.Errorf("code %d, %q", code, stderr)
+	for name, probe := range map[string]bool{
+		"vireo-hook-probe-0123456789ab": true, "vireo-hook-probe-0123456789ag": false, "vireo-hook-probe-0123456789abc": false, "vireo-hook-probe": false,
+	} {
+		code, stderr := h.call(name, "prepare", "begin", xml)
+		if refused := code == 1 && strings.TrimSpace(stderr) == hook.ProbeAnswer(); refused != probe {
+			t.Errorf("%s: code %d, %q", name, code, stderr)
+		}
 	}
 }
 
