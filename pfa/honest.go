@@ -79,6 +79,7 @@ const (
 	shuffleTrees      = 20
 	shuffleRows       = 60000 // landmarks learnt from with shuffled labels
 	leastFailing      = 20    // positives of a validation that can tell anything
+	leastLearnt       = 30    // failing drives to learn from: the calibration of an evaluated model fits to half of them at a time
 )
 
 // honest checks the history that a training learns from: its readings, its
@@ -86,8 +87,6 @@ const (
 // features are this package's own, made from one drive's readings up to the
 // landmark; tests hold them to that.
 func (in *Training) honest(drives []Drive) ([]Accepted, error) {
-	found := afterTheEnd(drives)
-	found = append(found, leak.Probes(probeTable(in.Drives))...)
 	if in.EvaluateFrom.IsZero() {
 		return nil, errors.New("no day from which to evaluate")
 	}
@@ -95,6 +94,11 @@ func (in *Training) honest(drives []Drive) ([]Accepted, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := in.enough(drives, judge); err != nil {
+		return nil, err
+	}
+	found := afterTheEnd(drives)
+	found = append(found, leak.Probes(probeTable(in.Drives))...)
 	found = append(found, leak.Split(table)...)
 	n := learn.rows.len()
 	all := join(learn, judge)
@@ -148,6 +152,33 @@ func probeTable(drives []Drive) *leak.Table {
 	return t
 }
 
+// enough says whether so many drives have failed that a model can be made of
+// them, and that anything can be said of how good it is.
+func (in *Training) enough(drives []Drive, judge *dataset) error {
+	var all, learnt, later, positives int
+	for i := range drives {
+		switch d := &drives[i]; {
+		case !d.Failed:
+			continue
+		case d.usable() && d.Last.Before(in.EvaluateFrom):
+			learnt++
+		case d.usable():
+			later++
+		}
+		all++
+	}
+	for _, label := range judge.rows.label {
+		positives += int(indicator(label))
+	}
+	if learnt >= leastLearnt && positives >= leastFailing {
+		return nil
+	}
+	from := in.EvaluateFrom.Format(time.DateOnly)
+	return fmt.Errorf("too few failures to train on: of %d drives %d failed; %d of them before %s, to learn from (expected at least %d), and %d from then on, "+
+		"where a third of the drives has %d landmarks within 30 days of a failure to judge on (expected at least %d, which are about %d failures of all drives); an earlier day to evaluate from leaves more to judge on and less to learn from",
+		len(drives), all, learnt, from, leastLearnt, later, positives, leastFailing, leastFailing/2*evaluateFolds)
+}
+
 // splitTable is the first fold of the evaluation: what it learns from and what
 // it is judged on.
 func (in *Training) splitTable(drives []Drive) (learn, judge *dataset, t *leak.Table, err error) {
@@ -159,13 +190,8 @@ func (in *Training) splitTable(drives []Drive) (learn, judge *dataset, t *leak.T
 	second := sampling{from: in.EvaluateFrom, until: endOf(drives).AddDate(0, 0, -30), every: evaluateEvery, take: usable(true)}
 	learn, judge = first.sample(drives, schema), second.sample(drives, schema)
 	learn.thinOut(drives, shuffleRows)
-	failing := 0
-	for _, label := range judge.rows.label {
-		failing += int(indicator(label))
-	}
-	if failing < leastFailing || learn.rows.len() == 0 {
-		return nil, nil, nil, fmt.Errorf("an evaluation from %s on has %d landmarks within 30 days of a failure, expected at least %d: too few to tell anything",
-			in.EvaluateFrom.Format(time.DateOnly), failing, leastFailing)
+	if learn.rows.len() == 0 {
+		return nil, nil, nil, fmt.Errorf("no landmark before %s whose next 30 days were known on that day", in.EvaluateFrom.Format(time.DateOnly))
 	}
 	t = &leak.Table{Horizon: time.Duration(hours30d) * time.Hour}
 	for k, part := range []*dataset{learn, judge} {

@@ -8,8 +8,9 @@ import (
 )
 
 // DriveOf makes a labelled history of a hard drive from what was read of it,
-// oldest first. failed is when it broke, zero if it did not. False for what is
-// no ATA drive, or was never read.
+// oldest first. failed is when it broke, zero if it did not; what broke before it
+// was first read has not failed in this history. False for what is no ATA drive,
+// or was never read.
 //
 // The axis is power-on hours where the drive reports them, as in other
 // histories; a drive that does not is taken to have been on since it was first
@@ -19,7 +20,7 @@ func DriveOf(component string, readings []signal.Reading, failed time.Time) (Dri
 	if kind != "disk" || serial == "" {
 		return Drive{}, false
 	}
-	d := Drive{Serial: serial, Failed: !failed.IsZero()}
+	d := Drive{Serial: serial}
 	columns := map[string]int{}
 	for c, col := range historyCols {
 		columns[tracked[col.index]] = c
@@ -69,7 +70,7 @@ func DriveOf(component string, readings []signal.Reading, failed time.Time) (Dri
 	if len(d.Segments) == 0 || protocol != "" && protocol != "ATA" || rotation == 0 {
 		return Drive{}, false
 	}
-	if d.Failed {
+	if d.Failed = !failed.IsZero() && !failed.UTC().Truncate(24*time.Hour).Before(d.First); d.Failed {
 		if day := failed.UTC().Truncate(24 * time.Hour); day.Before(d.Last) { // read on after it was marked
 			d.cut(day)
 		}

@@ -45,6 +45,10 @@ func TestDriveOfWhatWasRead(t *testing.T) {
 	if got, _ := DriveOf(signal.DiskComponent(drive.Serial), readings, early); !got.Last.Equal(early) || !got.Failed || got.HoursLast > drive.HoursFirst+31*24 {
 		t.Errorf("%+v", got)
 	}
+	// Marked as failed before it was ever read here: a mark of an earlier stay.
+	if got, ok := DriveOf(signal.DiskComponent(drive.Serial), readings, drive.First.AddDate(0, 0, -1)); !ok || got.Failed || !got.Last.Equal(drive.Last) {
+		t.Errorf("%v, %+v", ok, got)
+	}
 }
 
 // changing leaves out segments that change nothing.

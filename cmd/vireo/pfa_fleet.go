@@ -89,45 +89,8 @@ func openFleet(c *cli.Context, said *progress) (*ownFleet, error) {
 // components are the readings of each component, by host and component.
 func (f *ownFleet) components(visit func(host, component string, readings []signal.Reading)) {
 	for _, h := range f.hosts {
-		by := map[string][]signal.Reading{}
-		var names []string
-		for _, r := range h.Readings {
-			if by[r.Component] == nil {
-				names = append(names, r.Component)
-			}
-			by[r.Component] = append(by[r.Component], r)
-		}
-		for _, name := range names {
-			visit(h.Name, name, by[name])
-		}
+		byComponent(h.Readings, func(component string, readings []signal.Reading) { visit(h.Name, component, readings) })
 	}
-}
-
-// drives are the histories of the fleet's hard drives.
-func (f *ownFleet) drives() []pfa.Drive {
-	var out []pfa.Drive
-	at := map[string]int{}
-	f.components(func(_, component string, readings []signal.Reading) {
-		var failed ledger.Mark
-		for _, m := range f.marks {
-			if m.Component == component && m.Outcome == ledger.Failed {
-				failed = m
-			}
-		}
-		d, ok := pfa.DriveOf(component, readings, failed.At)
-		if !ok {
-			return
-		}
-		if i, twice := at[d.Serial]; twice { // it moved to another host: the longer stay counts
-			if len(out[i].Segments) < len(d.Segments) {
-				out[i] = d
-			}
-			return
-		}
-		at[d.Serial] = len(out)
-		out = append(out, d)
-	})
-	return out
 }
 
 // said is what the model has said of each component.

@@ -144,14 +144,7 @@ func ownOrRead(c *cli.Context, said *progress) (history, error) {
 	if c.Path("store") == "" {
 		return readHistory(c.Path("data"))
 	}
-	f, err := openFleet(c, said)
-	if err != nil {
-		return history{}, err
-	}
-	defer f.Close()
-	h := history{drives: f.drives()}
-	h.sources = []pfa.Source{{Name: filepath.Base(c.Path("store")), Rows: len(h.drives)}}
-	return h, nil
+	return ownHistories(c, said)
 }
 
 // keepModel trains and writes the model and its card.

@@ -31,22 +31,35 @@ type Host struct {
 // Read reads a fleet. Days whose readings are no longer stored come from their
 // roll-ups.
 func Read(ctx context.Context, s Source) ([]Host, error) {
-	names, err := s.Hosts(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var out []Host
-	for _, name := range names {
-		h, err := readHost(ctx, s, name)
-		if err != nil {
-			return nil, fmt.Errorf("host %s: %w", name, err)
-		}
+	err := Each(ctx, s, func(string) bool { return true }, func(h Host) error {
 		out = append(out, h)
-	}
-	return out, nil
+		return nil
+	})
+	return out, err
 }
 
-func readHost(ctx context.Context, s Source, name string) (Host, error) {
+// Each reads one host after the other, of each the components that are wanted,
+// and holds no more than one of them: years of a large fleet do not fit into
+// memory.
+func Each(ctx context.Context, s Source, wanted func(component string) bool, visit func(Host) error) error {
+	names, err := s.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		h, err := readHost(ctx, s, name, wanted)
+		if err != nil {
+			return fmt.Errorf("host %s: %w", name, err)
+		}
+		if err := visit(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readHost(ctx context.Context, s Source, name string, wanted func(component string) bool) (Host, error) {
 	h := Host{Name: name}
 	err := s.View(ctx, func(r store.Reader) error {
 		if host, err := r.Host(name); err == nil {
@@ -67,9 +80,17 @@ func readHost(ctx context.Context, s Source, name string) (Host, error) {
 	if err != nil {
 		return h, err
 	}
-	days, err := s.Rollups(ctx, store.Query{Host: name}, store.Daily)
-	if err != nil {
-		return h, err
+	latest = slices.DeleteFunc(latest, func(r signal.Reading) bool { return !wanted(r.Component) })
+	var days []store.Rollup
+	for i := range latest {
+		if i > 0 && latest[i].Component == latest[i-1].Component {
+			continue // they are sorted by component
+		}
+		of, err := s.Rollups(ctx, store.Query{Host: name, Component: latest[i].Component}, store.Daily)
+		if err != nil {
+			return h, err
+		}
+		days = append(days, of...)
 	}
 	first := map[string]time.Time{} // by component
 	units := map[[2]string]string{}

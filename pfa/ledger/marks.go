@@ -59,6 +59,19 @@ func (m Mark) Line() ([]byte, error) {
 	return append(b, '\n'), err
 }
 
+// Failures is when each component that failed did so last.
+func Failures(marks []Mark) map[string]time.Time {
+	out := map[string]time.Time{}
+	for component, list := range marksBy(marks) {
+		for _, m := range list {
+			if m.Outcome == Failed {
+				out[component] = m.At
+			}
+		}
+	}
+	return out
+}
+
 // maxLine bounds a line of the file.
 const maxLine = 64 << 10
 
