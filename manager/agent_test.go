@@ -21,7 +21,7 @@ const (
 )
 
 // fakeHost is a host with its agent and libvirt: a small, honest one that does
-// what CLAIMS' protocol asks, and the faults that a test switches on.
+// what the protocol of moves asks, and the faults that a test switches on.
 type fakeHost struct {
 	w           *world
 	name        string

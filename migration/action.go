@@ -5,7 +5,7 @@ type Do string
 
 const (
 	Wait   Do = "wait"   // nothing to do but look again
-	Ask    Do = "ask"    // ask Action.To for a new report
+	Ask    Do = "ask"    // ask Action.To for a report made from now on
 	Tell   Do = "tell"   // give Action.Order to Action.To
 	Commit Do = "commit" // write the claim's end, Action.End
 	Finish Do = "finish" // the row ends; the claim was committed before
@@ -37,7 +37,7 @@ const (
 	Person       End = "person"    // nobody but a person can choose; not a commit, the claim stays transferring
 )
 
-// Action is the one step that is right now.
+// Action is the one step that a move needs now, and why.
 type Action struct {
 	Do    Do
 	Order Order // with Tell

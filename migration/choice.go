@@ -11,8 +11,8 @@ const (
 	ChoseDiscard Choice = "discard chosen" // the copy is old memory on newer disks
 )
 
-// Choice is the last one that was made. It counts only on line 8: what reports
-// decide by themselves stays decided.
+// Choice returns what a person has chosen last, NoChoice if nobody has. Rest heeds
+// it on line 8 only: what the hosts' reports decide stays decided.
 func (r Row) Choice() Choice {
 	for i := len(r.Steps) - 1; i >= 0; i-- {
 		switch c := Choice(r.Steps[i].Name); c {

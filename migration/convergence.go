@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// TimeoutFor scales the time that a move may take to the guest's memory:
-// perGiB for each GiB begun, so a guest of 128 MiB gets one share.
+// TimeoutFor is how long a move may take: perGiB for each GiB of the guest's
+// memory, rounded up, so that a guest of 128 MiB gets perGiB once.
 // Nova does the same (live_migration_completion_timeout, 800 s per GiB).
 func TimeoutFor(memoryKiB uint64, perGiB time.Duration) time.Duration {
 	const gib = 1 << 20 // KiB
 	return time.Duration((memoryKiB+gib-1)/gib) * perGiB
 }
 
-// Watch remembers the lowest amount of data that was left to copy and when it
-// was seen: a copying that gets no closer is stalled, however busy it is.
+// Watch remembers the least that was ever left to copy and when that was first
+// seen: a move that gets no closer than that is stalled, however much it copies.
 type Watch struct {
 	Best  uint64 // bytes remaining
 	Since time.Time
@@ -29,8 +29,8 @@ func (w Watch) See(p Progress) Watch {
 }
 
 // GiveUp says why the copying should be given up now, or "". A limit of 0 is
-// no limit. It never gives up once the guest has stopped on the source: from
-// there the end is nearer than the beginning.
+// no limit. It never gives up once the guest has stopped on the source: finishing
+// is quicker then than going back.
 func GiveUp(r Row, w Watch, stall time.Duration, now time.Time) string {
 	if r.State != Preparing && r.State != Running {
 		return ""

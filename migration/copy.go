@@ -3,19 +3,20 @@ package migration
 // Side is one of the two hosts of a move.
 type Side string
 
-// The two sides. In CLAIMS' words: A is the source, B the target.
+// The two sides. DESIGN.md and the tests call the source A and the target B.
 const (
 	Source Side = "source"
 	Target Side = "target"
 )
 
-// Presence is what a host shows of the domain's process.
+// Presence is what a host shows of the domain's process. A definition without a
+// process is None.
 type Presence string
 
 const (
 	// Unknown: the host is silent, its report is too old to count, or its libvirtd does not answer.
 	Unknown Presence = ""
-	// None: no process. A definition may be there.
+	// None: no process.
 	None Presence = "none"
 	// Alive: a process whose vCPUs may execute, or one in the state in which its owner had put it.
 	Alive Presence = "alive"
@@ -52,8 +53,8 @@ const (
 	CallEnded Call = "ended" // started and returned, or void, or 40 s without a job after an agent's restart
 )
 
-// Copy is what one side last showed of the domain: its agent's word, of the
-// claim's current epoch, or Unknown.
+// Copy is what one side last showed of the domain, as far as it counts as
+// evidence. The zero Copy is a side of which nothing is known now.
 type Copy struct {
 	Presence Presence
 	Pause    Pause // with Presence Paused
@@ -72,13 +73,14 @@ type Copy struct {
 	Settled bool
 }
 
-// forgottenCopy is a complete copy whose agent has lost its journal: it can't be
-// told whether the guard keeps it paused, or its owner since it has run.
+// forgottenCopy reports a complete paused copy whose agent has lost its journal:
+// nobody can tell whether it has never run and the guard keeps it paused, or
+// whether it has run and its owner paused it then.
 func (c Copy) forgottenCopy() bool {
 	return c.Presence == Paused && c.Pause == "" && c.Complete && !c.Job
 }
 
-// GuardedCopy is a complete copy that the guard keeps paused.
+// GuardedCopy reports a complete copy that has never run: the guard keeps it paused.
 func (c Copy) GuardedCopy() bool {
 	return c.Presence == Paused && c.Pause == ByGuard && c.Complete && !c.Job
 }

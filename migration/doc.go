@@ -6,6 +6,9 @@
 // both sides last showed; Next names the one step that is right now, or says
 // what it waits for. Restarting after a crash is the next call.
 //
+// DESIGN.md beside this file has the steps of a good move and the table: what both
+// hosts show, the step that follows, and how it ends.
+//
 // What does not belong here: limits and slots, sending orders, claims in the
 // store (all manager), and calls to libvirt (agent/virt).
 package migration

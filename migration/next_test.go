@@ -7,7 +7,7 @@ import (
 )
 
 // world is two hosts as libvirt and the agents make them, small enough to read:
-// one guest, one attempt, and the faults that CLAIMS names.
+// one guest, one attempt, and the faults that DESIGN.md's table is for.
 type world struct {
 	rng  *rand.Rand
 	row  Row

@@ -1,15 +1,15 @@
 package migration
 
-// Kind is what of a row decides between the lines of the table.
+// Kind is the part of a row that decides which line of the table applies.
 type Kind struct {
 	Guarded     bool // nobody runs on the target until the source's process has exited
 	OwnerPaused bool // the owner had paused the guest before the move
 	Choice      Choice
 }
 
-// Rest is the table of resting states: for what both sides show, the line that
-// applies and its next step. Line 0 means that the move is not at rest: an
-// active job, a call that is out, or a side that is silent where its word is
+// Rest is the table of resting states (DESIGN.md): for what source a and target b
+// show, the line that applies and its next step. Line 0 means that the move is
+// not at rest: a job is active, a call is out, or a side is silent whose word is
 // needed. No line is decided by time, and none by what a call returned.
 func Rest(k Kind, a, b Copy) Action {
 	switch {
@@ -28,7 +28,7 @@ func Rest(k Kind, a, b Copy) Action {
 	}
 }
 
-// restGone: the source's process is gone. Lines 1, 2, 7, 8, 9.
+// restGone has the lines in which the source's process is gone: 1, 2, 7, 8 and 9.
 func restGone(k Kind, a, b Copy) Action {
 	switch {
 	case b.Presence == Unknown:
@@ -74,7 +74,8 @@ func restGone(k Kind, a, b Copy) Action {
 	}
 }
 
-// restStopped: stopped on the source by the move, the call has ended. Lines 5, 6.
+// restStopped has the lines in which the move has stopped the source's process and
+// the call has ended: 5 and 6.
 func restStopped(k Kind, a, b Copy) Action {
 	switch {
 	case b.Presence == Alive:
@@ -93,7 +94,8 @@ func restStopped(k Kind, a, b Copy) Action {
 	}
 }
 
-// restAlive: the source has its guest, the call has ended. Lines 3, 4, 11.
+// restAlive has the lines in which the source has its guest and the call has ended:
+// 3, 4 and 11.
 func restAlive(k Kind, a, b Copy) Action {
 	switch {
 	case b.Presence == Alive:

@@ -7,12 +7,12 @@ type State string
 
 // The states of a move, in the order in which a good one passes them.
 const (
-	Planned    State = "planned"     // wanted; the claim is still the source's, plain and simple
+	Planned    State = "planned"     // wanted; the claim is untouched, held by the source
 	Claimed    State = "claimed"     // the claim says transferring; nobody has been told
 	Preparing  State = "preparing"   // the target checks and reserves
 	Running    State = "running"     // the source's libvirt copies
 	Switching  State = "switching"   // the guest has stopped on the source, or is complete on the target
-	Verifying  State = "verifying"   // the copying is over, one side's word is missing
+	Verifying  State = "verifying"   // the copying is over; waits for what one of the hosts has not said yet
 	Committing State = "committing"  // the claim is the target's; resume, definitions, autostart
 	Aborting   State = "aborting"    // somebody or something asked to stop; may still end in Done
 	Done       State = "done"        // the guest is the target's
@@ -21,12 +21,12 @@ const (
 	Unclear    State = "unclear"     // only a person can say where the guest should be
 )
 
-// Ended says whether no step will follow by itself. An Unclear move is not
-// ended: a later report may still decide it.
+// Ended reports whether the move is over: its row changes no more. An Unclear
+// move is not over, a later report may still decide it.
 func (s State) Ended() bool { return s == Done || s == RolledBack || s == Failed }
 
-// Switchover is how the guest begins on the target; chosen before the start,
-// because libvirt cannot change it later.
+// Switchover is how the guest begins to run on the target. It is chosen before the
+// move starts, because libvirt cannot change it later. The empty value is Guarded.
 type Switchover string
 
 const (
@@ -65,7 +65,8 @@ type Row struct {
 	Downtime Downtime
 }
 
-// Before is what the move must keep.
+// Before is the guest as it was when the move was claimed: what must be the same
+// on the target, or on the source again.
 type Before struct {
 	Paused      bool // by its owner; such a guest arrives paused and is never resumed by vireo
 	Persistent  bool
@@ -93,7 +94,8 @@ type Step struct {
 	Detail string
 }
 
-// Progress is what libvirt last said of the copying. Bytes, bytes per second.
+// Progress is what libvirt last said of the copying, at the time At. Amounts are
+// in bytes, rates in bytes per second.
 type Progress struct {
 	DataTotal, DataProcessed, DataRemaining uint64
 	BytesPerSecond                          uint64
@@ -102,7 +104,8 @@ type Progress struct {
 	At                                      time.Time
 }
 
-// Downtime is how long the guest did not run, by its shares.
+// Downtime is how long the guest did not run, and the shares that sum up to it.
+// A share that was not seen is 0.
 type Downtime struct {
 	Switch     time.Duration // stopped on the source → complete on the target
 	SourceExit time.Duration // complete → the source's process gone

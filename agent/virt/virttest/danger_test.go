@@ -76,7 +76,8 @@ func (w *world) migrate(guarded bool) {
 	}
 }
 
-// show gives a copy as CLAIMS would: "running (migrated)", "none".
+// show gives a copy as virsh domstate --reason would: "running (migrated)"; "none"
+// without a process.
 func (w *world) show(c virt.Conn) string {
 	w.Helper()
 	d, err := c.Domain(w.Context(), guestUUID)
