@@ -32,11 +32,12 @@ type Config struct {
 	JournalCopy string
 	SysRoot     string // root of sysfs, "/sys"
 	Hook        HookConfig
-	// ReportInterval is used until a manager has said its own.
+	// ReportInterval is the time between complete reports until a manager has said
+	// its own.
 	ReportInterval time.Duration
 }
 
-// Deps are the doors of an Agent to the world.
+// Deps are an Agent's ways to the world. All are needed but Virsh and Memory.
 type Deps struct {
 	Clock  Clock
 	Dial   Dialer

@@ -115,8 +115,8 @@ func (c *Core) unwatch(d *domain, old *journal.Attempt) {
 	d.exit, d.call, d.peer = exit{}, lostCall{}, peerNone
 }
 
-// exited: the process that the attempt began with has ended. How is asked of
-// the events that libvirt sent before, and of libvirt itself.
+// exited takes the end of the process that the attempt began with. How it ended,
+// the events that libvirt sent before will tell, or libvirt itself.
 func (c *Core) exited(d *domain, now time.Time) {
 	dep := d.departure()
 	if dep == nil || d.exit.ended {
@@ -178,8 +178,9 @@ func (c *Core) decide(d *domain, now time.Time) {
 	c.considerAlone(d, now)
 }
 
-// readLog asks what libvirt noted of the end, before nobody knows it. An end from
-// before a boot never comes here: the journal says of it that nobody knows. The
+// readLog asks what libvirt noted of the end in the domain's log: the last resort
+// before an end is one that nobody can explain. An end from before a boot never
+// comes here: the journal says of it that nobody knows. The
 // machine may have gone down before the log's last lines came to its disk, and
 // what is there may be of an earlier end.
 func (c *Core) readLog(d *domain) {
@@ -205,9 +206,9 @@ func (c *Core) readLog(d *domain) {
 	})
 }
 
-// ending says how the process ended: by the move only on one of the five
-// grounds that prove that it did not run after its last stop. Empty: libvirt
-// has not shown it yet.
+// ending says how the process ended, "" while libvirt has not shown it yet. It
+// says by the move only on one of five grounds (DESIGN.md), each of which proves
+// that the process did not run again after the move had stopped it.
 func (c *Core) ending(d *domain, dep *journal.Departure) journal.Gone {
 	// libvirt's word counts if it was given after the process had ended.
 	told := d.began >= d.exit.step && d.fresh() && c.libvirt.up
@@ -333,15 +334,15 @@ func (c *Core) idle(d *domain, now time.Time) {
 	}
 }
 
-// outlived says whether the libvirtd that was asked for something up to a time has
-// ended: the one that runs now began after that.
+// outlived says whether the libvirtd that ran at the time asked has ended: the one
+// that runs now was started later.
 func (c *Core) outlived(d *domain, asked time.Time) bool {
 	since := c.libvirt.facts.DaemonSince
 	return c.libvirt.up && d.fresh() && !asked.IsZero() && since.After(asked)
 }
 
-// migrated: the call has returned. What it says is a hint; that it returned is
-// a fact.
+// migrated takes the return of the migrate call. What the call says is a hint; that
+// it has returned is a fact.
 func (c *Core) migrated(d *domain, now time.Time, err error) {
 	c.step++
 	d.touched = c.step

@@ -96,7 +96,8 @@ func (c *Core) settle(d *domain, o *agentv1.Order, s *agentv1.Settle, now time.T
 	})
 }
 
-// keep: the domain is this host's, with its definition and autostart.
+// keep settles an attempt on the host where the domain stays: the definition is
+// there, and autostart as it was before the move.
 func (c *Core) keep(d *domain, o *agentv1.Order, s *agentv1.Settle, now time.Time) {
 	if !d.known { // it ended after it had come, and somebody has undefined it
 		c.closed(d, o, d.Phase, now)
@@ -192,8 +193,8 @@ func (c *Core) closed(d *domain, o *agentv1.Order, phase journal.Phase, now time
 	c.sight(d)
 }
 
-// leave: the domain is another host's. What the attempt left defined here goes;
-// what stood here before it stays.
+// leave settles an attempt on the host that the domain is not on: what the attempt
+// left defined there goes, what was defined there before it stays.
 func (c *Core) leave(d *domain, o *agentv1.Order, now time.Time) {
 	a := d.Attempt
 	mine := a != nil && a.ID == o.GetAttempt()

@@ -28,8 +28,8 @@ func retire(next *journal.Domain) {
 	}
 }
 
-// giveUp makes the attempt void, whether the journal knew it or not. epoch is
-// the entry's of before.
+// giveUp makes the attempt void, whether the journal knew it or not. epoch is the
+// entry's epoch before the order raised it.
 func giveUp(next *journal.Domain, attempt string, epoch uint64) {
 	a := next.Attempt
 	switch {
@@ -44,9 +44,10 @@ func giveUp(next *journal.Domain, attempt string, epoch uint64) {
 	}
 }
 
-// superseded says whether the journal's departure is one of long ago, which an
-// older copy of a lost journal has brought back: the leader has given out a newer
-// epoch to another attempt. It must not hide that one. epoch is the entry's of before.
+// superseded says whether the journal's departure is one of long ago, brought back
+// by an older copy of a lost journal: the leader has since given a newer epoch to
+// another attempt, which the old departure must not hide. epoch is the entry's
+// epoch before the order raised it.
 func superseded(next *journal.Domain, epoch uint64) bool {
 	dep := next.Attempt.Departure
 	return next.Epoch > epoch && dep != nil && dep.Call != journal.CallOut

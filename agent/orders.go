@@ -180,12 +180,12 @@ func (c *Core) done(d *domain, o *agentv1.Order, now time.Time) {
 	c.answer(d, o, agentv1.Outcome_OUTCOME_DONE, "", now)
 }
 
-// refuse: not obeyed, and nothing has changed.
+// refuse answers that the order was not obeyed and nothing has changed.
 func (c *Core) refuse(d *domain, o *agentv1.Order, now time.Time, format string, args ...any) {
 	c.answer(d, o, agentv1.Outcome_OUTCOME_REFUSED, fmt.Sprintf(format, args...), now)
 }
 
-// fail: it was tried.
+// fail answers that the order was tried and err came of it.
 func (c *Core) fail(d *domain, o *agentv1.Order, now time.Time, err error) {
 	c.answer(d, o, agentv1.Outcome_OUTCOME_FAILED, virt.Message(err), now)
 }
@@ -294,7 +294,8 @@ func (c *Core) takeNothing(o *agentv1.Order, on bool) {
 	c.sendResult(r)
 }
 
-// confirm: this host holds the claim with the order's epoch.
+// confirm takes the leader's word that this host holds the claim, with the order's
+// epoch.
 func (c *Core) confirm(d *domain, o *agentv1.Order, now time.Time) {
 	if dep := d.leaving(); dep != nil && dep.Call == journal.CallOut {
 		c.refuse(d, o, now, "attempt %s is under way here", d.Attempt.ID)
@@ -348,7 +349,8 @@ func closeDeparture(next *journal.Domain) (over bool) {
 	return false
 }
 
-// release: this host holds the claim no longer, and has nothing of it.
+// release gives the claim up, if this host has no process of the domain and no
+// start of it in progress; from then on the journal forbids a start.
 func (c *Core) release(d *domain, o *agentv1.Order, now time.Time) {
 	c.looked(d, o, func(now time.Time) {
 		if d.present() || len(d.Starts) > 0 {

@@ -100,8 +100,8 @@ func (d *domain) moving() bool {
 	return d.lane.running != nil && is(d.lane.running) || slices.ContainsFunc(d.lane.waiting, is)
 }
 
-// permit lets it happen. A start is in progress from here on, until libvirt
-// shows what became of it.
+// permit journals that the start is in progress, which lasts until libvirt shows
+// what became of it, and answers yes.
 func (c *Core) permit(q *asking, ground journal.Ground, now time.Time) {
 	if q.op != hook.Prepare {
 		c.say(q, hook.Answer{Allow: true}) // prepare follows, and decides
@@ -229,7 +229,7 @@ func (c *Core) wanted(q *asking) *agentv1.Domain {
 	return out
 }
 
-// away: nobody who could grant it answers.
+// away decides what happens when nobody answers who could grant it.
 func (c *Core) away(q *asking, reason string, now time.Time) {
 	switch {
 	case q.answer == nil:
@@ -252,7 +252,8 @@ func (c *Core) protected(d virt.Domain) bool {
 	return virt.Protect(d.Config, f.LockManager, f.LockManagerKnown).Protected
 }
 
-// deserted: the session in which the leader was asked is over.
+// deserted deals with the questions that the leader was asked in a session that is
+// over: no answer will come.
 func (c *Core) deserted(now time.Time) {
 	all := c.permissions.asked
 	c.permissions.asked = nil

@@ -67,9 +67,9 @@ func (c *Core) showLibvirt(out *agentv1.Domain, d *domain) {
 	}
 }
 
-// stranger says whether the process came with an attempt which the journal does
-// not know, and is not held here either: a journal that was lost, or whose older
-// copy is all that is left. It can't be told whether such a copy has run.
+// stranger says whether the process came with an attempt that the journal does not
+// know, and the claim is not held here either. So it is after a journal was lost,
+// or only an older copy of it is left: nobody can tell whether such a copy has run.
 func (d *domain) stranger() bool {
 	known := d.arrival() != nil && d.copyOf(d.Attempt.ID)
 	if dep := d.leaving(); dep != nil { // what came with an earlier move leaves with this one

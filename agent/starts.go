@@ -79,8 +79,8 @@ func (c *Core) startedAlone(d *domain, now time.Time) bool {
 	return true
 }
 
-// makeUps starts what should have been started with the host, now that this
-// host may.
+// makeUps starts the domains whose autostart was refused after the boot, as far as
+// this host may start them now.
 func (c *Core) makeUps(now time.Time) {
 	for _, d := range c.each() {
 		if !d.Owed.IsZero() {

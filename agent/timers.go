@@ -18,8 +18,8 @@ type timer struct {
 	do func(now time.Time)
 }
 
-// later calls do in a Tick at or after at. What do finds then may be another
-// world: it checks again.
+// later calls do once, in the first Tick at or after at. Anything may have changed
+// until then, so do has to check again what it relies on.
 func (c *Core) later(at time.Time, do func(now time.Time)) {
 	c.timers.last++
 	t := timer{at: at, id: c.timers.last, do: do}
@@ -32,10 +32,10 @@ func (c *Core) later(at time.Time, do func(now time.Time)) {
 	c.timers.all = slices.Insert(c.timers.all, i, t)
 }
 
-// Wake says when Tick wants to be called next.
+// Wake is when Tick is to be called next; a later call delays what is due.
 func (c *Core) Wake() time.Time { return c.timers.all[0].at }
 
-// Tick does what is due.
+// Tick does what is due at now.
 func (c *Core) Tick(now time.Time) {
 	for len(c.timers.all) > 0 && !c.timers.all[0].at.After(now) {
 		t := c.timers.all[0]

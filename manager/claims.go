@@ -230,8 +230,8 @@ func (c *Core) alarmAmbiguous(cl store.Claim, where []string, now time.Time) {
 	c.log.Error("claim ambiguous", "domain", cl.Domain, "host", cl.Holder, "epoch", cl.Epoch, "reason", text)
 }
 
-// areClones says whether what runs under one UUID on some hosts are several
-// guests.
+// areClones says whether what runs under one UUID on two hosts are two guests,
+// one cloned from the other with its UUID, and not two copies of one guest.
 func (c *Core) areClones(domain string, where []string) bool {
 	var seen []*agentv1.Domain
 	for _, name := range where {

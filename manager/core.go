@@ -20,7 +20,7 @@ type Background interface {
 	Go(work func(ctx context.Context) error, done func(now time.Time, err error))
 }
 
-// Setup is what a Core is made of.
+// Setup is what a Core is made of. All fields but Log, NewID and Ends are needed.
 type Setup struct {
 	Store      store.Store
 	Readings   store.Readings
@@ -85,7 +85,8 @@ type pace struct {
 	decideSoon                      bool // a score or a state changed since
 }
 
-// NewCore reads the store.
+// NewCore reads everything from the store and neither writes nor sends anything. An
+// error is the store's.
 func NewCore(ctx context.Context, s Setup, now time.Time) (*Core, error) {
 	if s.NewID == nil {
 		s.NewID = randomID
@@ -212,8 +213,8 @@ func (c *Core) Stop(now time.Time) {
 	}
 }
 
-// Fatal is what ends this manager: another one has taken over, or the store
-// leaves open what it holds.
+// Fatal is why this manager must end, nil while it need not: another one has taken
+// over, or a commit failed in a way that leaves open whether it happened.
 func (c *Core) Fatal() error { return c.fatal }
 
 // Tick is one pass over everything that time alone changes. It is called

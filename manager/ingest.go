@@ -91,7 +91,7 @@ func (c *Core) sighting(now time.Time, s *Session, g *agentv1.Sighting) {
 	c.fill(now)
 }
 
-// word0 is the highest ask that what is known of a domain was made after.
+// word0 is the number of the latest ask that came before what is known of a domain.
 func (h *host) word0(domain string) uint64 {
 	if s := h.seen[domain]; s != nil {
 		return s.asked

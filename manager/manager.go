@@ -34,7 +34,7 @@ type Issuer interface {
 	NewToken() join.Token
 }
 
-// Options is what a Manager is made of. All fields but Log, NewID and Version are needed.
+// Options is what a Manager is made of. All fields but Log, NewID, Version, Leads and Ends are needed.
 type Options struct {
 	Store    store.Store
 	Readings store.Readings

@@ -11,14 +11,16 @@ import (
 // Policy is what the operator set, as the core needs it.
 type Policy struct {
 	Decide       decide.Policy
-	UnknownAfter time.Duration // without a complete report
+	UnknownAfter time.Duration // a host without a complete report for so long is unknown
 	Cooldown     time.Duration // automation leaves a domain alone for so long after a move
 
+	// How many moves may be under way at once: from one source, to one target, in all.
 	PerSource, PerTarget, Cluster int
-	TimeoutPerGiB                 time.Duration
-	Stall                         time.Duration
-	Options                       migration.Options // Timeout is set per row
-	Switchover                    migration.Switchover
+
+	TimeoutPerGiB time.Duration     // see migration.TimeoutFor
+	Stall         time.Duration     // a move that gets no closer for so long is given up; 0: never
+	Options       migration.Options // of every move; Timeout is set per row
+	Switchover    migration.Switchover
 
 	// Arbitration is how long the first host that asks for a domain waits for
 	// others; 0: the first gets it.
@@ -35,19 +37,20 @@ type Retry struct {
 	Refused  time.Duration // a target that refused a domain is not asked again for so long
 }
 
-// Pace says how often what runs.
+// Pace says how often each pass runs, and after how long an order is repeated.
 type Pace struct {
-	Decide time.Duration // without news
-	Pursue time.Duration // what is to leave and has no row
-	Owed   time.Duration // what hosts still have to do or to learn
-	Flush  time.Duration // what is only shown, and what may be lost
-	Answer time.Duration // an order that was not answered is sent again
-	Again  time.Duration // an order that was answered without effect is sent again
-	Look   time.Duration // a side whose word is awaited is asked
-	Alarm  time.Duration // a paused guest alarms
-	Retain time.Duration
-	// Snapshot of the model's memory of a host, at most so often.
-	Snapshot time.Duration
+	Decide time.Duration // between decisions when nothing new has come in
+	Pursue time.Duration // between looks for guests that are to leave and have no row
+	Owed   time.Duration // between looks for what hosts still have to do or to learn
+	Flush  time.Duration // between writes of what is only shown, which a crash may lose
+
+	Answer time.Duration // until an order without an answer is sent again
+	Again  time.Duration // until an order that was answered and had no effect is sent again
+	Look   time.Duration // between questions to a side whose word a move waits for
+	Alarm  time.Duration // until a guest that its move has paused raises an alarm
+
+	Retain   time.Duration // between passes that delete what is older than the retention says
+	Snapshot time.Duration // between writes of the model's memory of one host, at least
 }
 
 // DefaultPace is the pace of a production manager.

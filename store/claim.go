@@ -21,13 +21,13 @@ type Claim struct {
 	Holder      string // host; the source while transferring
 	Epoch       uint64
 	Phase       Phase
-	Attempt     string // id of the open move, "" when none
-	Target      string // host, "" when none
-	Seen        time.Time
-	GrantedBy   string  // who or what gave it: an operator, "adoption", a decision's or migration's id
-	RiskAtGrant float64 // the holder's 30 day risk then, percent
-	Since       time.Time
-	MemoryKiB   uint64 // what the domain takes from its host; counts on holder and target
+	Attempt     string    // id of the open move, "" when none
+	Target      string    // host, "" when none
+	Seen        time.Time // when a write last found the domain at work; zero: granted, not started yet
+	GrantedBy   string    // who or what gave it: an operator, "adoption", a decision's or migration's id
+	RiskAtGrant float64   // the holder's 30 day risk then, percent
+	Since       time.Time // when the phase, the holder or the target last changed
+	MemoryKiB   uint64    // what the domain takes from its host; counts on holder and target
 }
 
 // OwedKind is what is left to do after a claim was settled. Values are stored.

@@ -29,8 +29,9 @@ type Readings interface {
 	// not count.
 	Rollups(ctx context.Context, q Query, width Width) ([]Rollup, error)
 
-	// Retain sums up what is older than the retention says, and deletes it. It
-	// works in bounded transactions; interrupted, it goes on where it was.
+	// Retain rolls readings up by hour and day, and deletes what is older than r
+	// keeps it. It works in bounded transactions; interrupted, the next call goes
+	// on where it was.
 	Retain(ctx context.Context, now time.Time, r Retention) (Retained, error)
 
 	// PutStates stores what the model remembers of components, PutRisks what it
@@ -79,7 +80,7 @@ type Rollup struct {
 	LastAt    time.Time
 }
 
-// Retention says how long what is kept. Every zero means for ever.
+// Retention says how long each kind of record is kept. 0 keeps it for ever.
 type Retention struct {
 	Raw    time.Duration // readings themselves, and every step of the risks' history
 	Hourly time.Duration

@@ -36,7 +36,8 @@ type Store interface {
 	// ever given out again.
 	NewGeneration(ctx context.Context, seen uint64) (Identity, error)
 
-	// Close gives the store back. The term stays used.
+	// Close releases the store, so that another manager can open it. Its term is
+	// never used again.
 	Close() error
 }
 
@@ -67,13 +68,14 @@ type Reader interface {
 	// Claims are sorted by domain.
 	Claims(ClaimFilter) ([]Claim, error)
 
+	// Migration returns ErrNotFound for an unknown id.
 	Migration(id string) (migration.Row, error)
 	// Migrations come newest first, by Planned and then id.
 	Migrations(MigrationFilter) ([]migration.Row, error)
 	// Owed are sorted by Since, oldest first.
 	Owed(OwedFilter) ([]Owed, error)
 
-	// Decision returns it with its Evidence.
+	// Decision returns it with its Evidence, ErrNotFound for an unknown id.
 	Decision(id string) (Decision, error)
 	// Decisions come newest first, by At and then id, without Evidence.
 	Decisions(DecisionFilter) ([]Decision, error)
@@ -87,6 +89,7 @@ type Reader interface {
 	// Settings are those whose key begins so, sorted by key.
 	Settings(prefix string) ([]Setting, error)
 
+	// Token returns ErrNotFound for an unknown id.
 	Token(id string) (Token, error)
 	// Tokens are sorted by id.
 	Tokens() ([]Token, error)
@@ -121,9 +124,10 @@ type Tx interface {
 	// PutMigration adds or replaces the row of that ID. ErrInvalid when it has
 	// ended without an outcome.
 	PutMigration(migration.Row) error
-	// PutOwed adds or replaces the debt of that kind, host, domain and attempt.
+	// PutOwed adds or replaces what is owed, by kind, host, domain and attempt.
+	// ErrInvalid without kind, host or domain.
 	PutOwed(Owed) error
-	// DeleteOwed settles it; settling twice is no error.
+	// DeleteOwed strikes what is owed; that nothing was owed is no error.
 	DeleteOwed(Owed) error
 
 	// PutDecision adds or replaces it. Evidence is written once: a later Put
@@ -151,7 +155,7 @@ type Tx interface {
 
 	// PutDomain adds or replaces what was last seen of a domain on a host.
 	PutDomain(Domain) error
-	// DeleteDomain forgets it; ErrNotFound is never returned.
+	// DeleteDomain forgets what was seen; that nothing was seen is no error.
 	DeleteDomain(host, uuid string) error
 }
 
