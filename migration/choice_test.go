@@ -1,6 +1,9 @@
 package migration
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestChoice: a person's choice counts on line 8 and nowhere else.
 func TestChoice(t *testing.T) {
@@ -38,5 +41,21 @@ func TestChoice(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestIncompleteCopy: the way out that is named leads out.
+func TestIncompleteCopy(t *testing.T) {
+	row := Row{State: Verifying, Switchover: Guarded}
+	gone := Copy{Presence: None, Gone: GoneUnexplained, Call: CallEnded, Fresh: true}
+	act := Next(row, gone, Copy{Presence: Paused, Pause: ByGuard})
+	if act.Do != Wait || !act.Alarm || !strings.Contains(act.Why, "virsh destroy does") {
+		t.Fatalf("with it: %+v", act)
+	}
+	if act = Next(row, gone, Copy{Presence: None, Fresh: true}); act.Do != Tell || act.Order != Void || act.To != Target {
+		t.Fatalf("once it is destroyed: %+v", act)
+	}
+	if act = Next(row, gone, Copy{Presence: None, Fresh: true, Void: true}); act.Do != Commit || act.End != Released || act.State != Failed {
+		t.Fatalf("at last: %+v", act)
 	}
 }

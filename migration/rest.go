@@ -62,7 +62,8 @@ func restGone(k Kind, a, b Copy) Action {
 		return Action{Do: Wait, End: Person, State: Unclear, Line: 8, Alarm: true,
 			Why: "gone on the source, nobody knows how; a complete paused copy is on the target: a person chooses"}
 	case b.Presence == Paused:
-		return Action{Do: Wait, State: Verifying, Alarm: true, Why: "gone on the source, the target's copy is not complete"}
+		return Action{Do: Wait, State: Verifying, Alarm: true,
+			Why: "gone on the source, the target's copy is not complete; if libvirt there does not end it, virsh destroy does, and the guest can be started anew"}
 	case a.Call != CallEnded:
 		return Action{Do: Wait, State: Verifying, Why: "gone on both sides, the source's call is still out"}
 	case !b.Fresh:
