@@ -34,6 +34,9 @@ func (p *program) configured() (managerv1connect.ManagerServiceClient, string, e
 	if err != nil {
 		return nil, "", exitError{apierr.ExitInput, err.Error()}
 	}
+	if text := p.ownCertificate(cfg); text != "" {
+		fmt.Fprintln(p.err, "vireo: "+text)
+	}
 	client, err := newClient(cfg)
 	if err == nil {
 		return client, where, nil

@@ -255,3 +255,47 @@ func TestSeveralManagers(t *testing.T) {
 	configuredRunner(t, env("https://127.0.0.1:1", "https://127.0.0.1:2")).do(t.Context(), "hosts").
 		expect(t, 3, "no manager leads", "https://127.0.0.1:1", "https://127.0.0.1:2", "Set VIREO_MANAGER=")
 }
+
+// TestOwnCertificateEnds: who asks with a certificate that ends soon is told so
+// with every command, and how the next is made; what is printed for others is not
+// touched by it.
+func TestOwnCertificateEnds(t *testing.T) {
+	dir, ca, own := secured(t, "https://unset")
+	_, handler := managerv1connect.NewManagerServiceHandler(fleet())
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = pki.ServerTLS(func() tls.Certificate { return own }, ca.Pool(), func(*x509.Certificate) bool { return false }, time.Now)
+	server.TLS.Certificates = []tls.Certificate{own} // httptest adds its own otherwise
+	server.StartTLS()
+	defer server.Close()
+	const day = 24 * time.Hour
+	issued, err := ca.IssueOperator("anna", pki.Viewer, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := issued.Write(dir, pki.AdminCertFile, pki.AdminKeyFile); err != nil {
+		t.Fatal(err)
+	}
+	configure(t, dir, server.URL, "10s")
+	until := issued.NotAfter.UTC().Format(time.DateOnly)
+	for _, tt := range []struct {
+		name string
+		left time.Duration
+		want string
+	}{
+		{"long", 61 * day, ""},
+		{"soon", 59 * day, " ends on " + until + "; on the manager's machine vireo-manager operator --role viewer anna makes the next"},
+		{"over", -time.Minute, " has ended on " + until},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := configuredRunner(t, map[string]string{"VIREO_CONFIG": filepath.Join(dir, "cli.toml")})
+			r.now = func() time.Time { return issued.NotAfter.Add(-tt.left) }
+			got := r.do(t.Context(), "status", "--json")
+			if tt.want == "" && got.err != "" || !strings.Contains(got.err, tt.want) {
+				t.Errorf("it says %q, want %q", got.err, tt.want)
+			}
+			if got.code != 0 || !strings.HasPrefix(got.out, "{") {
+				t.Errorf("code %d: %s", got.code, got.out)
+			}
+		})
+	}
+}
