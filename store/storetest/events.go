@@ -8,6 +8,54 @@ import (
 	"github.com/vireo-kvm/vireo/store"
 )
 
+func testEvents(t *testing.T, f *fixture) {
+	var last uint64
+	for i := range 6 {
+		e := store.Event{At: after(i), Kind: "test", Severity: store.Info, Text: fmt.Sprint(i)}
+		switch i % 3 {
+		case 0:
+			e.Host = "h1"
+		case 1:
+			e.Domain = "d1"
+		case 2:
+			e.Migration = "m1"
+		}
+		f.update(func(tx store.Tx) error {
+			id, err := tx.AppendEvent(e)
+			if err == nil && id <= last {
+				err = fmt.Errorf("id %d follows %d", id, last)
+			}
+			last = id
+			return err
+		})
+	}
+	f.view(func(r store.Reader) error {
+		for _, tt := range []struct {
+			filter store.EventFilter
+			want   string
+		}{
+			{store.EventFilter{}, "[0 1 2 3 4 5]"},
+			{store.EventFilter{Last: 2}, "[4 5]"},
+			{store.EventFilter{Limit: 2}, "[0 1]"},
+			{store.EventFilter{After: last - 2}, "[4 5]"},
+			{store.EventFilter{After: last}, "[]"},
+			{store.EventFilter{After: last - 4, Limit: 1}, "[2]"},
+			{store.EventFilter{Host: "h1"}, "[0 3]"},
+			{store.EventFilter{Domain: "d1", Last: 1}, "[4]"},
+			{store.EventFilter{Migration: "m1"}, "[2 5]"},
+		} {
+			got, err := r.Events(tt.filter)
+			if err != nil {
+				return err
+			}
+			if texts := fmt.Sprint(ids(got, func(e store.Event) string { return e.Text })); texts != tt.want {
+				t.Errorf("events %+v: got %s, want %s", tt.filter, texts, tt.want)
+			}
+		}
+		return nil
+	})
+}
+
 func testDeleteEvents(t *testing.T, f *fixture) {
 	f.update(func(tx store.Tx) error {
 		var errs []error
