@@ -7,10 +7,25 @@
 // truth, Background for slow work). Manager is the loop that owns one Core and
 // lets many goroutines in.
 //
-// One pass, in files: session and ingest bring the picture, risk scores it, dca
-// decides, wish plans rows, conduct carries each row one step on, claims and
-// owed keep permission true, operate_* answer people. DESIGN.md tells the order
-// of the steps and why each is where it is.
+// # Files
+//
+//   - The loop: manager (goroutines and the world), core (state, ticks,
+//     transactions), book (what is written when there is time), policy, drive (the
+//     Core without its loop, for simulators).
+//   - What agents say: enrol, renew, session, ingest, fleet (hosts and what was
+//     seen on them), orders (what they are told), virsh, certificates, revoke.
+//   - Risk and what follows: risk and score, snapshot, decisions, pursue (rows for
+//     what is to leave).
+//   - Moves: move (an open row and what was seen of it), copies (the two hosts'
+//     words as evidence), conduct (one step on), byhand (virsh migrate), owed (what
+//     ended moves left to do), lonely and leftovers (what no move accounts for).
+//   - Claims: claims (adopt, confirm, release), permission (an agent asks whether a
+//     guest may start), admission (may the host take anything?), protect, enforce,
+//     verbs and resolve (a person's word), death, recovery and rebuild.
+//   - What people see and ask for: operate_* (one group of requests a file),
+//     present, metrics, retain.
+//
+// DESIGN.md tells the order of the passes and why each is where it is.
 //
 // What does not belong here: the network (manager/serve), certificates
 // (manager/pki), SQL (store/sqlite), libvirt (the agents').
