@@ -31,7 +31,9 @@ func (m *Model) Card() string {
 	}
 	line("")
 	line("%d drives, %d of them failing, %d landmarks, up to %s.", p.Drives, p.Failures, p.Landmarks, p.Until)
-	line("Never trained on: %s.", strings.Join(p.Excluded, ", "))
+	if len(p.Excluded) > 0 {
+		line("Never trained on: %s.", strings.Join(p.Excluded, ", "))
+	}
 	line("")
 	if p.Licence != "" {
 		line("%s", p.Licence)

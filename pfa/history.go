@@ -68,7 +68,7 @@ func newTable(name string, r io.Reader, need ...string) (*table, error) {
 	t.r.ReuseRecord = true
 	head, err := t.r.Read()
 	if err != nil {
-		return nil, fmt.Errorf("%s: first line: %w", name, err)
+		return nil, fmt.Errorf("%s: first line: expected the names of columns: %w", name, err)
 	}
 	for i, h := range head {
 		t.col[strings.TrimSpace(h)] = i

@@ -214,12 +214,15 @@ var MemoryScoreColumns = []string{"row", "p7d", "lo", "hi", "grade", "reason1", 
 // ScoreMemory scores each row of a table of features by m, or by the documented
 // prior when m is nil, and writes a line with MemoryScoreColumns for each to w.
 func ScoreMemory(ctx context.Context, m *MemoryModel, f *FeatureTable, w io.Writer) error {
-	score := f.byPrior()
+	var score memoryScore
+	var err error
 	if m != nil {
-		var err error
-		if score, err = f.byModel(m); err != nil {
-			return err
-		}
+		score, err = f.byModel(m)
+	} else {
+		score, err = f.byPrior(), f.forPrior()
+	}
+	if err != nil {
+		return err
 	}
 	line := appendCSV(nil, MemoryScoreColumns...)
 	for i := range f.n {
@@ -232,7 +235,7 @@ func ScoreMemory(ctx context.Context, m *MemoryModel, f *FeatureTable, w io.Writ
 		p, lo, hi, grade, reasons := score(i)
 		line = appendCSV(line[:0], append([]string{strconv.Itoa(i), probability(100 * p), probability(100 * lo), probability(100 * hi), string(grade)}, reasons...)...)
 	}
-	_, err := w.Write(line)
+	_, err = w.Write(line)
 	return err
 }
 

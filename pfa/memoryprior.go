@@ -1,6 +1,7 @@
 package pfa
 
 import (
+	"fmt"
 	"math"
 	"strings"
 )
@@ -90,6 +91,22 @@ func digitsOrWhole(x float64) string {
 		return number(x)
 	}
 	return digits(x)
+}
+
+// forPrior fails when the prior knows none of the table's columns: it would say
+// the same of every row.
+func (f *FeatureTable) forPrior() error {
+	var known []string
+	for _, term := range memoryTablePrior {
+		for _, name := range f.names {
+			if base, _ := windowOf(name); base == term.column {
+				return nil
+			}
+		}
+		known = append(known, term.column)
+	}
+	return fmt.Errorf("%s: no column that the prior of memory modules knows: expected at least one of %s, with a window such as _6h where it has one",
+		f.Name, strings.Join(known, ", "))
 }
 
 // byPrior scores by the documented prior. Columns that the table has not are

@@ -59,7 +59,7 @@ func openSource(path string) (*source, error) {
 		z, err := gzip.NewReader(s.tee)
 		if err != nil {
 			f.Close()
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: expected a gzip file, as its name says: %w", path, err)
 		}
 		s.Reader = z
 	}

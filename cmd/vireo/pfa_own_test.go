@@ -49,6 +49,9 @@ func failingFleet(t *testing.T) (path string, marks []ledger.Mark) {
 		told(0, signal.DriveModel, "ST4000DM000", 0)
 		told(0, signal.DriveProtocol, "ATA", 0)
 		for day := 0; day <= life; day += 5 {
+			if i == 7 && day > 30 { // moved to another host, and still one drive
+				host = "spare"
+			}
 			told(day, signal.SmartPowerOnHours, "", float64(1000+24*day))
 			told(day, signal.SmartReallocatedSectors, "", 0)
 			told(day, signal.SmartPendingSectors, "", float64(max(0, day-errors)))

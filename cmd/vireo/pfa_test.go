@@ -129,6 +129,9 @@ func TestBadInputIsSaid(t *testing.T) {
 		{"two drives", []string{"explain", "--drive", two}, "expected one drive"},
 		{"until the future", []string{"explain", "--drive", two, "--until", "3"}, "--until 3"},
 		{"no history", []string{"train", "--data", t.TempDir(), "--out", "x"}, "hdd_history_drives"},
+		{"not gzip", []string{"score", "--daily", write(t, "plain.csv.gz", "date,serial_number,model\n"), "--out", "x"}, "plain.csv.gz: expected a gzip file, as its name says"},
+		{"an empty table", []string{"score", "--daily", write(t, "empty.csv", ""), "--out", "x"}, "empty.csv: first line: expected the names of columns"},
+		{"no feature of memory", []string{"score", "--kind", "memory", "--features", two, "--out", "x"}, "two.csv: no column that the prior of memory modules knows: expected at least one of ce_storm_count"},
 		{"a grade of its own", []string{"train", "--data", t.TempDir(), "--out", "x", "--grade", "S"}, "--grade S"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

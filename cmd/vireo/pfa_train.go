@@ -171,6 +171,10 @@ func keepModel(c *cli.Context, said *progress, train func() (trained, pfa.Metric
 	}
 	said.step("%s written: AUC %.3f, average precision %.3f, observed/expected %.2f on unseen components, later in time",
 		c.Path("out"), e.AUC.Value, e.AP.Value, e.ObsExp.Value)
+	if r := e.Smartd; r.ModelRecall < r.Recall {
+		said.step("smartd's rule finds more at as many false alarms (%.1f %% of failures, the model %.1f %%): so few failures teach too little; "+
+			"the shipped model, corrected by `vireo pfa ledger check --recalibrate`, is the better choice", 100*r.Recall, 100*r.ModelRecall)
+	}
 	return nil
 }
 

@@ -89,7 +89,7 @@ func ReadCSV(name, host string, r io.Reader) ([]signal.Reading, error) {
 	in.ReuseRecord = true
 	head, err := in.Read()
 	if err != nil {
-		return nil, fmt.Errorf("%s: first line: %w", name, err)
+		return nil, fmt.Errorf("%s: first line: expected the names of columns: %w", name, err)
 	}
 	at := map[string]int{}
 	for i, h := range head {
