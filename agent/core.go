@@ -305,6 +305,10 @@ func (c *Core) Event(e virt.Event, now time.Time) {
 			d.touched = c.step
 			c.look(d, now)
 		}
+	case virt.EventIteration:
+		if d := c.domains[e.UUID]; d != nil {
+			c.limitPause(d, e.Iteration)
+		}
 	}
 }
 

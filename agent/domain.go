@@ -34,6 +34,7 @@ type domain struct {
 	poll  poll
 	call  lostCall
 	peer  peerState
+	pause pause
 	alone bool // a resumption over the peer connection is under way
 	// started is the step at which the latest start was permitted; starting: this
 	// agent's own call for one is out.

@@ -40,8 +40,11 @@ type Hands interface {
 	LoggedEnd(name string, done Done[virt.Reason])
 
 	// Migrate's outcome is errors.Is ErrNotCalled when the call was never made.
-	// maxDowntime 0 leaves QEMU's own.
-	Migrate(p virt.MigrateParams, maxDowntime time.Duration, done Done[struct{}])
+	Migrate(p virt.MigrateParams, done Done[struct{}])
+	// LimitPause sets the pause that QEMU aims at for the last pass of the
+	// migration under way. It has no outcome: a move whose limit could not be set
+	// goes on with the one that it has.
+	LimitPause(uuid string, limit time.Duration)
 	AbortJob(uuid string, done Done[struct{}])
 	Resume(uuid string, want virt.Expect, done Done[struct{}])
 	Destroy(uuid string, want virt.Expect, done Done[struct{}])

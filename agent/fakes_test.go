@@ -90,7 +90,7 @@ func (h *testHands) Barrier(done Done[struct{}]) {
 	call(h, done, func(ctx context.Context, c virt.Conn) (struct{}, error) { return struct{}{}, c.Barrier(ctx) })
 }
 
-func (h *testHands) Migrate(p virt.MigrateParams, _ time.Duration, done Done[struct{}]) {
+func (h *testHands) Migrate(p virt.MigrateParams, done Done[struct{}]) {
 	h.s.w.logf("%s: libvirt migrate to %s", h.s.name, p.DestURI)
 	if _, _, err := h.s.keeper.Conn(); err != nil {
 		post(h, done, struct{}{}, fmt.Errorf("%w: %w", ErrNotCalled, err))
@@ -115,6 +115,13 @@ func (h *testHands) Migrate(p virt.MigrateParams, _ time.Duration, done Done[str
 	if err != nil {
 		end(err)
 	}
+}
+
+func (h *testHands) LimitPause(uuid string, limit time.Duration) {
+	h.s.limits = append(h.s.limits, limit)
+	h.act("limit", func(time.Time, struct{}, error) {}, func(ctx context.Context, c virt.Conn) error {
+		return c.SetMaxDowntime(ctx, uuid, uint64(limit.Milliseconds()))
+	})
 }
 
 func (h *testHands) AbortJob(uuid string, done Done[struct{}]) {

@@ -161,19 +161,25 @@ func (h *hands) Barrier(done Done[struct{}]) {
 
 // Migrate opens a connection of its own: the call occupies one of the few that
 // libvirtd answers at once for as long as the move lasts.
-func (h *hands) Migrate(p virt.MigrateParams, maxDowntime time.Duration, done Done[struct{}]) {
+func (h *hands) Migrate(p virt.MigrateParams, done Done[struct{}]) {
 	run(h, done, func(ctx context.Context) (struct{}, error) {
 		c, err := h.deps.Open(ctx, h.cfg.LibvirtURI, nil)
 		if err != nil {
 			return struct{}{}, fmt.Errorf("%w: %w", ErrNotCalled, err)
 		}
 		defer c.Close()
-		if maxDowntime > 0 {
-			if err := c.SetMaxDowntime(ctx, p.UUID, uint64(max(maxDowntime.Milliseconds(), 1))); err != nil {
-				h.deps.Log.Warn("maximum downtime not set", "domain", p.UUID, "error", err)
-			}
-		}
 		return struct{}{}, c.Migrate(ctx, p)
+	})
+}
+
+func (h *hands) LimitPause(uuid string, limit time.Duration) {
+	done := func(_ time.Time, _ struct{}, err error) {
+		if err != nil {
+			h.deps.Log.Debug("maximum downtime not set", "domain", uuid, "error", err)
+		}
+	}
+	h.tell(done, func(ctx context.Context, c virt.Conn) error {
+		return c.SetMaxDowntime(ctx, uuid, uint64(limit.Milliseconds()))
 	})
 }
 

@@ -222,7 +222,8 @@ func (c *Core) depart(d *domain, g *departing, old *journal.Attempt, now time.Ti
 	c.answer(d, o, agentv1.Outcome_OUTCOME_BEGUN, "", now)
 	c.sight(d)
 	attempt := o.GetAttempt()
-	c.Hands.Migrate(g.params, g.move.GetMaxDowntime().AsDuration(), func(now time.Time, _ struct{}, err error) {
+	d.pause = pause{most: g.move.GetMaxDowntime().AsDuration()}
+	c.Hands.Migrate(g.params, func(now time.Time, _ struct{}, err error) {
 		if d.Attempt == nil || d.Attempt.ID != attempt || d.Attempt.Departure == nil {
 			c.step++
 			return // replaced or closed: only a call that was lost is

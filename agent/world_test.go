@@ -63,7 +63,8 @@ type station struct {
 	writes    int
 	dieAt     int
 	dieBefore bool
-	fail      error // of journal writes
+	fail      error           // of journal writes
+	limits    []time.Duration // of the pause, as libvirt was told
 
 	hook     HookConfig
 	unproved error // what a probe of the hook ends with

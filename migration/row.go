@@ -79,7 +79,7 @@ type Before struct {
 // Options are what libvirt is told. The zero value is libvirt's default.
 type Options struct {
 	Bandwidth    uint64        // bytes per second, 0 for no limit
-	MaxDowntime  time.Duration // 0 for QEMU's default, 300 ms
+	MaxDowntime  time.Duration // the longest pause to aim at; 0 for QEMU's default, 300 ms
 	AutoConverge bool
 	PostCopy     bool
 	Parallel     int // connections; 0 or 1: one

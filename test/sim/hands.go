@@ -203,7 +203,7 @@ func (h *hands) Barrier(done agent.Done[struct{}]) {
 
 // Migrate has a connection of its own, which breaks with libvirtd and is not in
 // order with anything else.
-func (h *hands) Migrate(p virt.MigrateParams, _ time.Duration, done agent.Done[struct{}]) {
+func (h *hands) Migrate(p virt.MigrateParams, done agent.Done[struct{}]) {
 	st, s := h.st, h.st.s
 	over := false
 	end := func(err error) {
@@ -242,6 +242,10 @@ func (h *hands) Migrate(p virt.MigrateParams, _ time.Duration, done agent.Done[s
 		}
 	})
 }
+
+// LimitPause does nothing: how long a guest may stand still decides nothing that
+// the invariants speak of.
+func (h *hands) LimitPause(string, time.Duration) {}
 
 func (h *hands) AbortJob(uuid string, done agent.Done[struct{}]) {
 	h.tell("abort "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.AbortJob(ctx, uuid) })

@@ -79,8 +79,19 @@ func (c *conn) SetMaxDowntime(ctx context.Context, uuid string, milliseconds uin
 	if milliseconds == 0 { // libvirt takes it, and the move never ends
 		return &virt.Error{Op: "downtime", On: uuid, Kind: virt.KindRefused, Message: "downtime of 0 ms: want 1 and more"}
 	}
-	return c.order(ctx, "downtime", uuid, func(d *libvirt.Domain) error {
-		return d.MigrateSetMaxDowntime(milliseconds, 0)
+	return tell(ctx, c, "downtime", uuid, func(*libvirt.Connect) error {
+		l, err := c.borrow() // it waits for the guest's QEMU, as a question for its job does
+		if err != nil {
+			return err
+		}
+		defer c.giveBack(l)
+		_, err = withDomain(l.lv, uuid, func(d *libvirt.Domain) (struct{}, error) {
+			return struct{}{}, d.MigrateSetMaxDowntime(milliseconds, 0)
+		})
+		if err != nil && !alive(l.lv) {
+			c.retire(l)
+		}
+		return err
 	})
 }
 

@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/vireo-kvm/vireo/agent/journal"
+)
+
+const (
+	// qemuPause is QEMU's own limit, which libvirt leaves in place (downtime-limit, 300 ms).
+	qemuPause = 300 * time.Millisecond
+	// firstPause is the part of the limit that a move begins with.
+	firstPause = 10
+	// patience is how many passes over the memory a limit of its beginning is
+	// given: the first is all of it, the second what changed meanwhile.
+	patience = 2
+)
+
+// pause limits how long a guest stands still at the end of its move.
+//
+// QEMU stops a guest as soon as it expects to send what is left within the
+// limit, not when little is left: on a fast link 300 ms are most of a small
+// guest's memory, and the guest stands still for them although nothing hurries.
+// So a move begins with a tenth of the limit, and the limit doubles with every
+// pass once two passes were not enough, as oVirt and Nova do by time. libvirt
+// sets the parameters of a migration back when it fails: a limit that is set
+// while it runs leaves nothing behind, whoever dies.
+type pause struct {
+	most time.Duration // as ordered; 0: QEMU's
+	told time.Duration // the last limit given, 0: none by this agent since it started
+}
+
+// limitPause is called when QEMU begins a pass over the guest's memory.
+func (c *Core) limitPause(d *domain, pass int) {
+	if dep := d.leaving(); dep == nil || dep.Call != journal.CallOut {
+		return // somebody else's migration
+	}
+	if limit := pauseLimit(d.pause.most, pass); limit != d.pause.told {
+		d.pause.told = limit
+		c.Hands.LimitPause(d.UUID, limit)
+	}
+}
+
+// pauseLimit is the limit for a pass, 1 for the first; at least 1 ms.
+func pauseLimit(most time.Duration, pass int) time.Duration {
+	if most <= 0 {
+		most = qemuPause
+	}
+	limit := max(most/firstPause, time.Millisecond)
+	for ; pass > patience && limit < most; pass-- {
+		limit *= 2
+	}
+	return min(limit, most)
+}

@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vireo-kvm/vireo/agent/virt"
+	"github.com/vireo-kvm/vireo/migration"
+)
+
+func TestPauseLimit(t *testing.T) {
+	for _, c := range []struct {
+		most time.Duration
+		pass int
+		want time.Duration
+	}{
+		{0, 1, 30 * time.Millisecond},
+		{0, 100, 300 * time.Millisecond},
+		{time.Second, 1, 100 * time.Millisecond},
+		{time.Second, 2, 100 * time.Millisecond},
+		{time.Second, 3, 200 * time.Millisecond},
+		{time.Second, 6, time.Second},
+		{5 * time.Millisecond, 1, time.Millisecond},
+		{time.Millisecond, 9, time.Millisecond},
+	} {
+		if got := pauseLimit(c.most, c.pass); got != c.want {
+			t.Errorf("most %v, pass %d: %v, want %v", c.most, c.pass, got, c.want)
+		}
+	}
+}
+
+// TestPauseGrowsWithThePasses: a guest that is too busy for a short pause gets a
+// longer one pass by pass, up to what was ordered.
+func TestPauseGrowsWithThePasses(t *testing.T) {
+	w := newWorld(t, "h1", "h2")
+	w.boot("h1")
+	w.hosts["h1"].host.SetLoad(guest, 100<<20, 80<<20)
+	b := newBoss(w, "h1", "h2")
+	w.until("the row's end", func() bool { return b.row.State.Ended() })
+	var want []time.Duration
+	for _, ms := range []time.Duration{30, 60, 120, 240, 300} {
+		want = append(want, ms*time.Millisecond)
+	}
+	if got := w.hosts["h1"].limits; b.row.State != migration.Done || !slices.Equal(got, want) {
+		t.Errorf("%s with limits %v, want done with %v", b.row.State, got, want)
+	}
+}
+
+// TestPauseOfAnothersMove: what somebody migrates by hand keeps libvirt's limit.
+func TestPauseOfAnothersMove(t *testing.T) {
+	w := newWorld(t, "h1", "h2")
+	w.boot("h1")
+	h1, h2 := w.hosts["h1"], w.hosts["h2"]
+	h1.open(1)
+	h1.host.SetLoad(guest, 100<<20, 80<<20)
+	over := false
+	must(t, h1.host.StartMigrate(virt.MigrateParams{UUID: guest, DestURI: h2.host.URI(), Persist: true}, func(error) { over = true }))
+	w.until("it has come", func() bool { return over })
+	if len(h1.limits) > 0 {
+		t.Errorf("limits %v", h1.limits)
+	}
+}
