@@ -32,8 +32,11 @@ type pause struct {
 
 // limitPause is called when QEMU begins a pass over the guest's memory.
 func (c *Core) limitPause(d *domain, pass int) {
-	if dep := d.leaving(); dep == nil || dep.Call != journal.CallOut {
+	switch dep := d.leaving(); {
+	case dep == nil || dep.Call != journal.CallOut:
 		return // somebody else's migration
+	case dep.Stopped:
+		return // the last pass: the guest stands still, and a question would keep its QEMU from it
 	}
 	if limit := pauseLimit(d.pause.most, pass); limit != d.pause.told {
 		d.pause.told = limit
