@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,6 +67,11 @@ func vireoRound(ctx context.Context, guests int) (r round, err error) {
 	}
 	defer func() { err = errors.Join(err, l.Down()) }()
 	o := operator{l}
+	defer func() {
+		if err != nil {
+			o.explain()
+		}
+	}()
 	if err := o.claimsHeld(ctx, guests); err != nil {
 		return r, err
 	}
@@ -84,7 +91,10 @@ func vireoRound(ctx context.Context, guests int) (r round, err error) {
 		return r, err
 	}
 	for _, m := range moves {
-		r.handovers = append(r.handovers, milliseconds(m.GetDowntime().GetHandover().AsDuration()))
+		d := m.GetDowntime()
+		fmt.Fprintf(os.Stderr, "  %s down for %v: switch %v, source's exit %v, hand-over %v\n", m.GetDomainName(),
+			d.GetTotal().AsDuration(), d.GetSwitch().AsDuration(), d.GetSourceExit().AsDuration(), d.GetHandover().AsDuration())
+		r.handovers = append(r.handovers, milliseconds(d.GetHandover().AsDuration()))
 	}
 	r.signal, err = o.hardEvidence(ctx, guests)
 	return r, err
@@ -111,7 +121,7 @@ func (r *round) hear(ctx context.Context, l *lab.Lab, began time.Time, from stri
 		if arrived == len(l.Guests) {
 			r.took = milliseconds(last.Sub(began))
 			time.Sleep(quiet)
-			return r.damage(ctx, l)
+			return r.damage(ctx, l, began)
 		}
 		select {
 		case <-ctx.Done():
@@ -121,12 +131,15 @@ func (r *round) hear(ctx context.Context, l *lab.Lab, began time.Time, from stri
 	}
 }
 
-func (r *round) damage(ctx context.Context, l *lab.Lab) error {
+func (r *round) damage(ctx context.Context, l *lab.Lab, began time.Time) error {
 	beats, err := l.Heartbeats().Guests(ctx)
 	if err != nil {
 		return err
 	}
 	for _, b := range beats {
+		if n := len(b.Moves); n > 0 {
+			fmt.Fprintf(os.Stderr, "  %s heard from %s after %.0f ms, silent for %.0f ms\n", b.Name, b.Host, milliseconds(b.Moves[n-1].At.Sub(began)), b.LargestGapMS)
+		}
 		r.downtimes = append(r.downtimes, b.LargestGapMS)
 		r.restarts += b.Restarts
 		r.doubles += b.DoubleSeconds
@@ -136,6 +149,27 @@ func (r *round) damage(ctx context.Context, l *lab.Lab) error {
 
 // operator uses the lab's vireo as a person would.
 type operator struct{ *lab.Lab }
+
+// explain prints what vireo and both libvirts say, before the lab is gone.
+func (o operator) explain() {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for _, what := range [][]string{{"migrations"}, {"claims"}, {"explain", "host", source}, {"events"}} {
+		out, err := o.Vireo(ctx, what...)
+		fmt.Fprintf(os.Stderr, "vireo %s: %v\n%s\n", strings.Join(what, " "), err, out)
+	}
+	for _, h := range []string{source, target} {
+		out, err := o.Virsh(ctx, h, "list", "--all")
+		fmt.Fprintf(os.Stderr, "virsh list on %s: %v\n%s\n", h, err, out)
+	}
+	beats, err := o.Heartbeats().Guests(ctx)
+	for _, b := range beats {
+		fmt.Fprintf(os.Stderr, "%s: from %s, silent for %.0f ms, %d moves\n", b.Name, b.Host, b.SilentMS, len(b.Moves))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "heartbeats:", err)
+	}
+}
 
 // until asks again and again, until done says so.
 func (o operator) until(ctx context.Context, what string, into proto.Message, done func() bool, args ...string) error {
