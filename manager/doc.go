@@ -17,8 +17,9 @@
 //   - Risk and what follows: risk and score, snapshot, decisions, pursue (rows for
 //     what is to leave).
 //   - Moves: move (an open row and what was seen of it), copies (the two hosts'
-//     words as evidence), conduct (one step on), byhand (virsh migrate), owed (what
-//     ended moves left to do), lonely and leftovers (what no move accounts for).
+//     words as evidence), slots (a planned move begins when there is room), conduct
+//     (one step on), byhand (virsh migrate), owed (what ended moves left to do),
+//     lonely and leftovers (what no move accounts for).
 //   - Claims: claims (adopt, confirm, release), permission (an agent asks whether a
 //     guest may start), admission (may the host take anything?), protect, enforce,
 //     verbs and resolve (a person's word), death, recovery and rebuild.
