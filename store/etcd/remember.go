@@ -90,7 +90,9 @@ func (c *client) recall() (was remembered, err error) {
 	return was, nil
 }
 
-// remember writes the file, whole or not at all.
+// remember writes the file, whole or not at all, and returns when it is on disk:
+// a power failure that takes etcd's last seconds as well must not take what tells
+// that they are missing.
 func (c *client) remember(h head) error {
 	if c.o.Memory == "" {
 		return nil
@@ -109,8 +111,20 @@ func (c *client) remember(h head) error {
 	if err == nil {
 		err = os.Rename(f.Name(), c.o.Memory)
 	}
+	if err == nil {
+		err = syncDir(filepath.Dir(c.o.Memory))
+	}
 	if err != nil {
 		return fmt.Errorf("remember which store this is: %w", err)
 	}
 	return nil
+}
+
+// syncDir brings the names in a directory to the disk.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
