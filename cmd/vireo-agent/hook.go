@@ -152,13 +152,10 @@ func allowCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Len() != 1 || c.Args().First() == "" {
-				return daemon.Usage("expected one DOMAIN, by name or UUID; options go before it")
+				return daemon.Usage("expected one DOMAIN, by name or UUID; for example: vireo-agent allow g1 --reason WORDS")
 			}
 			if d := c.Duration("for"); d <= 0 || d > 24*time.Hour {
 				return daemon.Usage("--for %s: expected more than 0 and 24h at most", d)
-			}
-			if c.String("reason") == "" {
-				return daemon.Usage("--reason is empty")
 			}
 			cfg, err := daemon.Config(c, configs.LoadAgent)
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"github.com/vireo-kvm/vireo/cmd/internal/help"
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
@@ -59,20 +59,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		ExitErrHandler:  func(*cli.Context, error) {}, // the end of this function decides
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return usage("there is no command %q; vireo-lab --help lists them", c.Args().First())
-			}
-			return cli.ShowAppHelp(c)
-		},
 		Commands: slices.Concat(
-			help.Under("Fleet", upCommand(), downCommand(), envCommand()),
-			help.Under("Hurt", injectCommand(), healCommand(), crashCommand(), bootCommand()),
-			help.Under("Look", statusCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(), logsCommand(), execCommand(), virshCommand()),
-			help.Under("Whole runs, each with a fleet of its own", demoCommand(), chaosCommand()),
+			cmdline.Under("Fleet", upCommand(), downCommand(), envCommand()),
+			cmdline.Under("Hurt", injectCommand(), healCommand(), crashCommand(), bootCommand()),
+			cmdline.Under("Look", statusCommand(), hostsCommand(), guestsCommand(), heartbeatsCommand(), logsCommand(), execCommand(), virshCommand()),
+			cmdline.Under("Whole runs, each with a fleet of its own", demoCommand(), chaosCommand()),
 			[]*cli.Command{hostInitCommand(), receiverCommand()}, // hidden: the lab runs them itself
 		),
 	}
+	app.Action = cmdline.Group(app.Commands, cli.ShowAppHelp, func(text string) error { return usage("%s", text) })
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage("%w", err) }
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError

@@ -11,7 +11,7 @@ func TestMistakesOnTheCommandLineExitWith2(t *testing.T) {
 		args string
 		want string // in what it says
 	}{
-		{"conjure", `there is no command "conjure"`},
+		{"conjure", `no command "conjure"; there are up, down,`},
 		{"--verbose", "verbose"},
 		{"up --hosts many", "hosts"},
 		{"up here", "up takes no arguments"},

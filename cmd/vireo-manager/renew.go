@@ -29,9 +29,6 @@ func renewCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "name", Usage: "another DNS `NAME` or address of the manager; may be given several times"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 0 {
-				return daemon.Usage("expected no arguments, got %q", c.Args().First())
-			}
 			for _, n := range c.StringSlice("name") {
 				switch {
 				case n == "":

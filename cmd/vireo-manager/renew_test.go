@@ -66,9 +66,9 @@ func TestRenewBadInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{
-		"--name is empty":                {"--name", ""},
-		`"a b" is neither a DNS name`:    {"--name", "a b"},
-		`expected no arguments, got "x"`: {"x"},
+		"--name is empty":             {"--name", ""},
+		`"a b" is neither a DNS name`: {"--name", "a b"},
+		`unexpected argument "x"`:     {"x"},
 	} {
 		code, out := command(append([]string{"renew", "--config", s.config}, args...)...)
 		if code != 2 || !strings.Contains(out, want) {

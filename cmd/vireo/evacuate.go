@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
@@ -207,7 +208,7 @@ func (p *program) lookAtEvacuation(ctx context.Context, f *follower, host, decis
 		}
 		if len(left) > 0 { // otherwise the report that shows it empty is on its way
 			return true, exitError{exitPartly, fmt.Sprintf("%s stayed on %s: %s\n%s", counted(len(left), "guest"), clean(host),
-				clean(list(left)), clean(d.Resolution))}
+				clean(cmdline.List(left)), clean(d.Resolution))}
 		}
 	}
 	return false, nil

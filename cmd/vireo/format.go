@@ -149,14 +149,6 @@ func known(bytes uint64) string {
 	return size(bytes)
 }
 
-// list joins words as a sentence does.
-func list(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
-}
-
 // counted is "1 guest", "2 guests".
 func counted(n int, noun string) string {
 	if n == 1 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
 )
@@ -61,7 +62,7 @@ func (p *program) printHosts(hosts []*managerv1.Host, waits string) error {
 		return err
 	}
 	if len(unheard) > 0 {
-		p.notef("The store was restored: nothing is granted, moved or released before %s reported, or was excused (vireo hosts excuse).\n", list(unheard)+map[bool]string{true: " has", false: " have"}[len(unheard) == 1])
+		p.notef("The store was restored: nothing is granted, moved or released before %s reported, or was excused (vireo hosts excuse).\n", cmdline.List(unheard)+map[bool]string{true: " has", false: " have"}[len(unheard) == 1])
 	}
 	if len(hosts) > 0 && enforcing < len(hosts) {
 		offer := "it can be set on the others: hook.mode = \"enforce\" in agent.toml"

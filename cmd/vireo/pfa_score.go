@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/urfave/cli/v2"
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	"github.com/vireo-kvm/vireo/pfa"
 )
 
@@ -67,7 +68,7 @@ func (w scoreWay) words() string {
 	for _, f := range w.flags {
 		flags = append(flags, "--"+f)
 	}
-	return list(flags)
+	return cmdline.List(flags)
 }
 
 // chooseWay finds the one way whose flags are given.

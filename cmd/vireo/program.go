@@ -11,7 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/vireo-kvm/vireo/cmd/internal/help"
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/manager/api/v1/managerv1connect"
@@ -48,7 +48,7 @@ type program struct {
 // code.
 func (p *program) run(ctx context.Context, args []string) int {
 	app := p.app()
-	err := app.RunContext(ctx, append([]string{app.Name}, flagsFirst(app, args)...))
+	err := app.RunContext(ctx, append([]string{app.Name}, cmdline.FlagsFirst(app, args)...))
 	code, text := p.verdict(ctx, err)
 	if text != "" {
 		if !strings.HasPrefix(text, app.Name+" ") { // else it names the command already
@@ -77,15 +77,15 @@ func (p *program) app() *cli.App {
 		DisableSliceFlagSeparator: true,                         // reasons have commas
 		ExitErrHandler:            func(*cli.Context, error) {}, // run says it
 		Commands: slices.Concat(
-			help.Under("Look", p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.domainCommand(), p.claimsCommand(), p.riskCommand(),
+			cmdline.Under("Look", p.hostsCommand(), p.hostCommand(), p.domainsCommand(), p.domainCommand(), p.claimsCommand(), p.riskCommand(),
 				p.migrationsCommand(), p.decisionsCommand(), p.explainCommand(), p.eventsCommand(), p.statusCommand(), p.leftoversCommand(),
 				p.virshCommand()),
-			help.Under("Operate", p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.automationCommand()),
-			help.Under("Predict", p.pfaCommand()),
-			help.Under("Set up", p.agentsCommand(), p.operatorsCommand(), p.storeCommand()),
+			cmdline.Under("Operate", p.planCommand(), p.evacuateCommand(), p.returnCommand(), p.automationCommand()),
+			cmdline.Under("Predict", p.pfaCommand()),
+			cmdline.Under("Set up", p.agentsCommand(), p.operatorsCommand(), p.storeCommand()),
 		),
 	}
-	app.Action = group(app.Commands, cli.ShowAppHelp)
+	app.Action = cmdline.Group(app.Commands, cli.ShowAppHelp, usage)
 	arm(app.Commands)
 	return app
 }
@@ -111,10 +111,10 @@ func arm(commands []*cli.Command) {
 			}
 		}
 		if c.Action == nil {
-			c.Action = group(c.Subcommands, cli.ShowSubcommandHelp)
+			c.Action = cmdline.Group(c.Subcommands, cli.ShowSubcommandHelp, usage)
 			continue
 		}
-		action, needed := c.Action, needed(c.Flags)
+		action, needed := c.Action, cmdline.Needed(c.Flags)
 		c.Action = func(ctx *cli.Context) error {
 			for _, name := range needed {
 				if ctx.String(name) == "" {
@@ -129,52 +129,14 @@ func arm(commands []*cli.Command) {
 	}
 }
 
-// needed are the names of required flags, which from now on are not the
-// library's to check: it would print the whole help for a forgotten one.
-func needed(flags []cli.Flag) (names []string) {
-	for _, f := range flags {
-		switch f := f.(type) {
-		case *cli.StringFlag:
-			if f.Required {
-				f.Required, names = false, append(names, f.Name)
-			}
-		case *cli.PathFlag:
-			if f.Required {
-				f.Required, names = false, append(names, f.Name)
-			}
-		}
-	}
-	return names
-}
-
-// group is the action of a command that only has subcommands: help when there is
-// nothing more, else a refusal that names what there is.
-func group(commands []*cli.Command, help func(*cli.Context) error) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if !c.Args().Present() {
-			return help(c)
-		}
-		return usagef("no command %q; there are %s", c.Args().First(), shown(commands))
-	}
-}
-
-// shown names the commands that are not hidden, in words.
-func shown(commands []*cli.Command) string {
-	var names []string
-	for _, c := range commands {
-		if !c.Hidden {
-			names = append(names, c.Name)
-		}
-	}
-	return list(names)
-}
-
 // usageError is about how a command was called.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+func usage(text string) error { return usageError(text) }
+
+func usagef(format string, args ...any) error { return usage(fmt.Sprintf(format, args...)) }
 
 // exitError is an exit code that the command has chosen itself, with what is
 // left to say, which may be nothing.
@@ -188,7 +150,7 @@ func (e exitError) Error() string { return e.text }
 // verdict is the exit code of an error, and what to say.
 func (p *program) verdict(ctx context.Context, err error) (int, string) {
 	var exit exitError
-	var usage usageError
+	var wrong usageError
 	var coder cli.ExitCoder
 	var refusal *apierr.Error
 	switch {
@@ -198,8 +160,8 @@ func (p *program) verdict(ctx context.Context, err error) (int, string) {
 		return exit.code, exit.text
 	case ctx.Err() != nil:
 		return exitInterrupted, "interrupted"
-	case errors.As(err, &usage):
-		return apierr.ExitInput, usage.Error()
+	case errors.As(err, &wrong):
+		return apierr.ExitInput, wrong.Error()
 	case errors.As(err, &coder):
 		return coder.ExitCode(), err.Error()
 	case !errors.As(err, new(actionError)):
@@ -228,11 +190,24 @@ func (p *program) manager() (managerv1connect.ManagerServiceClient, error) {
 
 // one is the command's single argument.
 func one(c *cli.Context, what string) (string, error) {
-	if c.NArg() != 1 || c.Args().First() == "" {
-		return "", usagef("%s: expected %s, got %d arguments", c.Command.HelpName, what, c.NArg())
+	if c.NArg() == 1 && c.Args().First() != "" {
+		return c.Args().First(), nil
 	}
-	return c.Args().First(), nil
+	text := fmt.Sprintf("%s: expected %s, got %d arguments", c.Command.HelpName, what, c.NArg())
+	switch example := examples[what]; {
+	case example != "":
+		text += fmt.Sprintf("; for example: %s %s", c.Command.HelpName, example)
+	case listings[what] != "":
+		text += "; " + listings[what] + " shows them"
+	}
+	return "", usage(text)
 }
+
+// examples are what an argument may look like, by its name in the help.
+var examples = map[string]string{"HOST": "h1", "DOMAIN": "g1", "NAME": "alice", "COMPONENT": "disk:Z300V1RR"}
+
+// listings are the commands that show the ids which nobody makes up.
+var listings = map[string]string{"MIGRATION": "vireo migrations", "DECISION": "vireo decisions"}
 
 // none refuses arguments. After a command that also has subcommands, an argument
 // is most likely a misspelt one, so the refusal names them.
@@ -242,7 +217,7 @@ func none(c *cli.Context) error {
 	}
 	text := fmt.Sprintf("%s: unexpected argument %q", c.Command.HelpName, c.Args().First())
 	if len(c.Command.Subcommands) > 0 {
-		text += "; its commands are " + shown(c.Command.Subcommands)
+		text += "; its commands are " + cmdline.Names(c.Command.Subcommands)
 	}
 	return usageError(text)
 }
@@ -253,58 +228,6 @@ func atMostOne(c *cli.Context, what string) (string, error) {
 		return "", usagef("%s: expected at most %s, got %d arguments", c.Command.HelpName, what, c.NArg())
 	}
 	return c.Args().First(), nil
-}
-
-// flagsFirst moves flags before arguments, because the library stops looking for
-// flags at the first argument, and people write `vireo evacuate h1 --dry-run`.
-func flagsFirst(app *cli.App, args []string) []string {
-	commands, flags := app.Commands, app.Flags
-	var out []string
-	for len(args) > 0 { // the commands' names, with flags of groups between them
-		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(args[0]) })
-		if i < 0 {
-			break
-		}
-		out, args = append(out, args[0]), args[1:]
-		if commands[i].SkipFlagParsing {
-			return append(out, args...)
-		}
-		commands, flags = commands[i].Subcommands, commands[i].Flags
-	}
-	var options, arguments []string
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch {
-		case arg == "--":
-			arguments = append(append(arguments, "--"), args...)
-			args = nil
-		case len(arg) > 1 && arg[0] == '-':
-			options = append(options, arg)
-			if takesValue(flags, arg) && len(args) > 0 {
-				options, args = append(options, args[0]), args[1:]
-			}
-		default:
-			arguments = append(arguments, arg)
-		}
-	}
-	if i := slices.Index(arguments, "--"); i > 0 { // all before it are arguments as well
-		arguments = append([]string{"--"}, slices.Delete(arguments, i, i+1)...)
-	}
-	return append(append(out, options...), arguments...)
-}
-
-// takesValue says whether the flag's value is the next argument.
-func takesValue(flags []cli.Flag, arg string) bool {
-	for _, f := range flags {
-		for _, name := range f.Names() {
-			if arg == "-"+name || arg == "--"+name {
-				_, isBool := f.(*cli.BoolFlag)
-				return !isBool
-			}
-		}
-	}
-	return false // unknown, or with its value behind a =
 }
 
 // hostFlag is --host as a filter.

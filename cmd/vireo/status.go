@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
 
@@ -29,7 +30,7 @@ func (p *program) statusCommand() *cli.Command {
 			p.printf("mode        %s, %s\n", state(s.Mode), automation(s.Automation, s.AutomationReason))
 			p.printf("generation  %d, term %d\n", s.Generation, s.Term)
 			if len(s.Recovery) > 0 {
-				p.printf("recovery    %s\n", cell{"waits for " + list(s.Recovery) + ": nothing is granted, moved or released before (vireo hosts excuse)", red})
+				p.printf("recovery    %s\n", cell{"waits for " + cmdline.List(s.Recovery) + ": nothing is granted, moved or released before (vireo hosts excuse)", red})
 			}
 			p.printf("model       %s\n", s.Model)
 			p.printf("hosts       %d of %d connected\n", s.HostsConnected, s.Hosts)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
@@ -20,13 +21,14 @@ func TestUsage(t *testing.T) {
 	for line, want := range map[string]string{
 		"bogus":                                   `no command "bogus"; there are hosts, host,`,
 		"hosts bogus":                             `unexpected argument "bogus"; its commands are maintenance, prefer,`,
-		"host":                                    "vireo host: expected HOST, got 0 arguments",
+		"host":                                    "vireo host: expected HOST, got 0 arguments; for example: vireo host h1",
 		"host h1 h2":                              "vireo host: expected HOST, got 2 arguments",
 		"hosts --bogus":                           "vireo hosts: flag provided but not defined: -bogus; see vireo hosts --help",
 		"decisions approve d1":                    "--reason is needed",
 		"decisions bogus":                         `unexpected argument "bogus"`,
 		"explain bogus":                           `no command "bogus"; there are host, domain and migration`,
-		"explain host":                            "expected HOST, got 0 arguments",
+		"explain host":                            "expected HOST, got 0 arguments; for example: vireo explain host h1",
+		"explain migration":                       "expected MIGRATION, got 0 arguments; vireo migrations shows them",
 		"risk h1 h2":                              "expected at most HOST, got 2 arguments",
 		"automation maybe":                        `no command "maybe"; there are off and on`,
 		"automation off":                          "--reason is needed",
@@ -96,7 +98,7 @@ func TestFlagsFirst(t *testing.T) {
 		"virsh list --all --host h1":       "virsh list --all --host h1",
 		"bogus --flag":                     "--flag bogus",
 	} {
-		if got := flagsFirst(app, strings.Fields(line)); strings.Join(got, " ") != want {
+		if got := cmdline.FlagsFirst(app, strings.Fields(line)); strings.Join(got, " ") != want {
 			t.Errorf("%q became %q, want %q", line, strings.Join(got, " "), want)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vireo-kvm/vireo/cmd/internal/cmdline"
 	"github.com/vireo-kvm/vireo/configs"
 	"github.com/vireo-kvm/vireo/manager/api/apierr"
 )
@@ -42,6 +43,8 @@ func (e *Exit) Unwrap() error { return e.Err }
 // Usage is an error in what the user has given.
 func Usage(format string, args ...any) error { return &Exit{ExitUsage, fmt.Errorf(format, args...)} }
 
+func usage(text string) error { return Usage("%s", text) }
+
 // Main runs a program: args, signals and exit code. SIGTERM and SIGINT end the
 // context of the command that runs.
 func Main(app *cli.App) {
@@ -55,15 +58,10 @@ func Run(ctx context.Context, app *cli.App, args []string, stderr io.Writer) int
 	app.ExitErrHandler = func(*cli.Context, error) {} // this function decides
 	app.HideHelpCommand = true
 	app.ErrWriter = stderr
-	onUsage(app.Commands)
+	arm(app.Commands)
 	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return Usage("%w", err) }
-	app.Action = func(c *cli.Context) error {
-		if c.Args().Present() {
-			return Usage("unknown command %q; see %s --help", c.Args().First(), app.Name)
-		}
-		return cli.ShowAppHelp(c)
-	}
-	err := app.RunContext(ctx, args)
+	app.Action = cmdline.Group(app.Commands, cli.ShowAppHelp, usage)
+	err := app.RunContext(ctx, append(args[:1:1], cmdline.FlagsFirst(app, args[1:])...))
 	if err == nil {
 		return 0
 	}
@@ -73,8 +71,10 @@ func Run(ctx context.Context, app *cli.App, args []string, stderr io.Writer) int
 	return code(ctx, err)
 }
 
-func onUsage(commands []*cli.Command) {
+// arm makes each command say by itself how it was called wrongly, in one line.
+func arm(commands []*cli.Command) {
 	for _, c := range commands {
+		arm(c.Subcommands)
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return Usage("%w", err) }
 		c.HideHelpCommand = true
 		for _, f := range c.Flags {
@@ -82,7 +82,22 @@ func onUsage(commands []*cli.Command) {
 				f.DisableDefaultText = true // a switch is off until it is given
 			}
 		}
-		onUsage(c.Subcommands)
+		if c.Action == nil {
+			c.Action = cmdline.Group(c.Subcommands, cli.ShowSubcommandHelp, usage)
+			continue
+		}
+		action, needed := c.Action, cmdline.Needed(c.Flags)
+		c.Action = func(ctx *cli.Context) error {
+			if c.ArgsUsage == "" && ctx.Args().Present() {
+				return Usage("%s: unexpected argument %q", c.Name, ctx.Args().First())
+			}
+			for _, name := range needed {
+				if ctx.String(name) == "" {
+					return Usage("%s: --%s is needed", c.Name, name)
+				}
+			}
+			return action(ctx)
+		}
 	}
 }
 

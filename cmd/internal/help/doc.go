@@ -1,2 +1,0 @@
-// Package help arranges the commands of a program's --help under headings.
-package help
