@@ -137,6 +137,35 @@ func BenchmarkKeep(b *testing.B) {
 	b.ReportMetric(float64(kept)/b.Elapsed().Seconds(), "readings/s")
 }
 
+// BenchmarkRetain is retention that meets a backlog of 60,000 readings: a minute
+// apart, as a host reports, and a day apart, as histories of drives are imported.
+func BenchmarkRetain(b *testing.B) {
+	for name, step := range map[string]time.Duration{"minutely": time.Minute, "daily": 24 * time.Hour} {
+		b.Run(name, func(b *testing.B) {
+			const readings, series = 60_000, 10
+			value := 1.0
+			batch := make([]signal.Reading, readings)
+			for i := range batch {
+				batch[i] = signal.Reading{Host: "h1", Component: "disk:A", Signal: fmt.Sprintf("smart_%d_raw", i%series), Value: &value,
+					Unit: "count", Status: signal.OK, BootID: "b", ObservedAt: time.Unix(0, 0).Add(time.Duration(i/series) * step)}
+			}
+			for b.Loop() {
+				b.StopTimer()
+				db := openTemp(b)
+				if _, err := db.Keep(b.Context(), batch); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				done, err := db.Retain(b.Context(), time.Unix(0, 0).Add(readings*step), store.Retention{Raw: time.Second})
+				if err != nil || done.Readings != readings-series {
+					b.Fatalf("%+v, %v", done, err)
+				}
+			}
+			b.ReportMetric(float64(readings*b.N)/b.Elapsed().Seconds(), "readings/s")
+		})
+	}
+}
+
 // BenchmarkStart opens a store of 10,000 hosts with 200,000 claims and reads
 // them all.
 func BenchmarkStart(b *testing.B) {
