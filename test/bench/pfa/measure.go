@@ -121,7 +121,8 @@ func (j *judged) recall(p []float64) (day, week float64) {
 	return day / failing, week / failing
 }
 
-// against compares a rule with p at the rule's own number of false alarms.
+// against compares a rule with p at the rule's own number of false alarms; the
+// precision of what flags nothing is NaN.
 func (j *judged) against(rule []bool, p []float64) (precision, recall, own, ownRecall float64) {
 	var tp, fp, pos float64
 	at := j.grid(p)

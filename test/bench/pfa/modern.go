@@ -48,8 +48,8 @@ func modern(ctx context.Context, w io.Writer, o options) error {
 			if file == "hdd_fleet_snapshot_train.csv.gz" {
 				natural = strconv.FormatFloat(fails/expected, 'f', 2, 64)
 			}
-			fmt.Fprintf(w, "| %s | %d | %.0f | %.3f | %.3f | %.1f %% / %.1f %% | %.1f %% / %.1f %% | %s |\n", name, len(drives), fails, auc, ap,
-				100*precision, 100*recall, 100*own, 100*ownRecall, natural)
+			fmt.Fprintf(w, "| %s | %d | %.0f | %.3f | %.3f | %s / %s | %s / %s | %s |\n", name, len(drives), fails, auc, ap,
+				percent(precision), percent(recall), percent(own), percent(ownRecall), natural)
 		}
 	}
 	return nil

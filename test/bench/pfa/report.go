@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -44,12 +45,12 @@ func (j *judged) print(w io.Writer, day time.Time, peers []string) {
 	})
 	for _, rule := range []string{"smartd", "scrutiny"} {
 		var precision, recall float64
-		row("precision / recall at "+rule+"'s false alarms", "%.1f %% / %.1f %%", func(p string) []any {
+		row("precision / recall at "+rule+"'s false alarms", "%s / %s", func(p string) []any {
 			var a, b float64
 			precision, recall, a, b = j.against(j.rules[rule], j.by[p].p)
-			return []any{100 * a, 100 * b}
+			return []any{percent(a), percent(b)}
 		})
-		fmt.Fprintf(w, "| … of %s itself | %.1f %% / %.1f %% |%s\n", rule, 100*precision, 100*recall, beside)
+		fmt.Fprintf(w, "| … of %s itself | %s / %s |%s\n", rule, percent(precision), percent(recall), beside)
 	}
 	row("observed / expected", "%.2f", func(p string) []any {
 		e := 0.0
@@ -73,6 +74,14 @@ func (j *judged) print(w io.Writer, day time.Time, peers []string) {
 	for i, b := range j.bins(j.by["vireo"]) {
 		fmt.Fprintf(w, "| %g %% | %.0f | %.0f | %.1f | %.1f … %.1f |\n", 100*edges[i], b.rows, b.observed, b.expected, b.lo, b.hi)
 	}
+}
+
+// percent is a share in words; the precision of what flags nothing is "-".
+func percent(share float64) string {
+	if math.IsNaN(share) {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*share)
 }
 
 func honesty(bins []bin) (good, of, covered float64) {
