@@ -76,7 +76,11 @@ func acceptedWords(accepted []Accepted) string {
 func (e Metrics) Table() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("On drives the judged models had not seen, later in time (landmarks every 14 days from %s, before %s):", e.From, e.Until)
+	if e.Model == "" {
+		line("On drives the judged models had not seen, later in time (landmarks every 14 days from %s, before %s):", e.From, e.Until)
+	} else {
+		line("%s on every daily row from %s, before %s, whose next 30 days are known:", e.Model, e.From, e.Until)
+	}
 	line("%d drives, %d failing, %d landmarks, %d of them within 30 days of a failure. In brackets: 90 %% interval, bootstrap over drives.",
 		e.Drives, e.Failures, e.Landmarks, e.Positives)
 	line("")

@@ -10,14 +10,15 @@ import (
 
 // Metrics is what an evaluation found. Rates are 0 to 1.
 type Metrics struct {
-	From       string  `json:"from"`      // the first day of the landmarks
-	Until      string  `json:"until"`     // the day after the last
-	Drives     int     `json:"drives"`    // drives scored
-	Failures   int     `json:"failures"`  // of them, failing in the period
-	Landmarks  int     `json:"landmarks"` // rows
-	Positives  int     `json:"positives"` // of them, failing within 30 days
-	AUC        Measure `json:"auc"`       // area under the ROC curve
-	AP         Measure `json:"ap"`        // average precision
+	Model      string  `json:"model,omitempty"` // the one that was judged; "" when each third of the drives had its own
+	From       string  `json:"from"`            // the first day of the landmarks
+	Until      string  `json:"until"`           // the day after the last
+	Drives     int     `json:"drives"`          // drives scored
+	Failures   int     `json:"failures"`        // of them, failing in the period
+	Landmarks  int     `json:"landmarks"`       // rows
+	Positives  int     `json:"positives"`       // of them, failing within 30 days
+	AUC        Measure `json:"auc"`             // area under the ROC curve
+	AP         Measure `json:"ap"`              // average precision
 	ObsExp     Measure `json:"observed_to_expected"`
 	Drift      float64 `json:"drift"`         // deviation of months' log(observed / expected) from 0, beyond chance; logits
 	RecallDay  float64 `json:"recall_1d"`     // failing drives flagged at least 1 day ahead, when 1 % of healthy drives are ever flagged
@@ -92,7 +93,7 @@ func Evaluate(drives []Drive, from, complete time.Time) (Metrics, error) {
 			take: func(d *Drive) bool { return d.usable() && foldOf(d, evaluateFolds) == f }}
 		all = append(all, m.predict(drives, &test)...)
 	}
-	return measure(all, drives, from, until), nil
+	return measure(all, drives, from, until, sliceFailures), nil
 }
 
 // predict scores the landmarks of a sampling, and failing drives 1 and 7 days
@@ -142,7 +143,9 @@ type fate struct {
 	ever, byDay, byWeek float64 // the highest 30-day risk ever, and until 1 and 7 days before the end
 }
 
-func measure(all []prediction, drives []Drive, from, until time.Time) Metrics {
+// measure judges predictions. A family with fewer than least failing drives is one
+// of the others.
+func measure(all []prediction, drives []Drive, from, until time.Time, least int) Metrics {
 	m := Metrics{From: from.Format(time.DateOnly), Until: until.Format(time.DateOnly)}
 	fates := map[int]*fate{}
 	var grid []prediction
@@ -195,7 +198,7 @@ func measure(all []prediction, drives []Drive, from, until time.Time) Metrics {
 	}
 	m.rank(grid)
 	m.bins(grid)
-	m.slices(slices.Clone(grid), drives)
+	m.slices(slices.Clone(grid), drives, least)
 	months := monthly{}
 	for _, p := range grid {
 		months.add(drives[p.drive].day(p.hour), 1, p.score.month, p.within(hours30d))

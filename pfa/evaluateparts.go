@@ -21,12 +21,12 @@ type Slice struct {
 	Rule      Rule    `json:"smartd_rule"`
 }
 
-// sliceFailures is how many failing drives a family needs to be told apart;
-// the rest is "other families".
+// sliceFailures is how many failing drives a family needs to be told apart in a
+// history of many; the rest is "other families".
 const sliceFailures = 10
 
-// slices tells vendors and families apart.
-func (m *Metrics) slices(grid []prediction, drives []Drive) {
+// slices tells vendors and families apart, these from least failing drives on.
+func (m *Metrics) slices(grid []prediction, drives []Drive, least int) {
 	by := map[string][]prediction{}
 	failed := map[string]map[int]bool{}
 	add := func(of string, p prediction) {
@@ -44,14 +44,14 @@ func (m *Metrics) slices(grid []prediction, drives []Drive) {
 		add("family "+family, p)
 	}
 	for of, list := range by {
-		if strings.HasPrefix(of, "family ") && len(failed[of]) < sliceFailures {
+		if strings.HasPrefix(of, "family ") && len(failed[of]) < least {
 			for _, p := range list {
 				add("other families", p)
 			}
 		}
 	}
 	for of, list := range by {
-		if strings.HasPrefix(of, "family ") && len(failed[of]) < sliceFailures {
+		if strings.HasPrefix(of, "family ") && len(failed[of]) < least {
 			continue
 		}
 		m.Slices = append(m.Slices, sliceOf(of, list, len(failed[of])))

@@ -21,7 +21,7 @@ func TestSlices(t *testing.T) {
 		}
 	}
 	var m Metrics
-	m.slices(grid, drives)
+	m.slices(grid, drives, sliceFailures)
 	by := map[string]Slice{}
 	for _, s := range m.Slices {
 		by[s.Of] = s

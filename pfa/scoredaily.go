@@ -24,6 +24,7 @@ type dailyTable struct {
 	drives []struct{ serial, model string }
 	rows   []dailyRow
 	values []dailyValue
+	fates  []dailyFate // of the rows, when the table was read with them
 }
 
 type dailyValue struct {
@@ -38,10 +39,18 @@ func (r dailyRow) date() time.Time { return time.Unix(int64(r.day)*secondsPerDay
 // noon is when a row's values are taken to have been read, on the axis.
 func (r dailyRow) noon() Axis { return Axis(r.day)*24 + 12 }
 
-func readDailyTable(ctx context.Context, name string, r io.Reader) (*dailyTable, error) {
+// readDailyTable reads a table of daily rows; labelled, with the columns that say
+// what became of the drives.
+func readDailyTable(ctx context.Context, name string, r io.Reader, labelled bool) (*dailyTable, error) {
 	t, err := newTable(name, r, "date", "serial_number", "model")
 	if err != nil {
 		return nil, err
+	}
+	var fate func(*table) (dailyFate, error)
+	if labelled {
+		if fate, err = t.fates(); err != nil {
+			return nil, err
+		}
 	}
 	columns, err := t.attributes()
 	if err != nil {
@@ -87,14 +96,22 @@ func readDailyTable(ctx context.Context, name string, r io.Reader) (*dailyTable,
 			}
 		}
 		out.rows = append(out.rows, row)
+		if labelled {
+			f, err := fate(t)
+			if err != nil {
+				return nil, err
+			}
+			out.fates = append(out.fates, f)
+		}
 	}
 }
 
-// dailyScore is what is written of one row's verdict.
+// dailyScore is what is written of one row's verdict, and what it is judged by.
 type dailyScore struct {
-	p       [5]float64
+	p       [5]float64 // percent, in the order of ScoreColumns
 	grade   Grade
 	reasons [tableReasons]string
+	rules   [rules]bool
 }
 
 // ScoreDaily reads a table in Backblaze's columns from r and writes a line with
@@ -102,30 +119,13 @@ type dailyScore struct {
 // the same order. A row is scored by its drive's rows up to its date. It looks
 // at ctx and calls progress, unless that is nil, now and then.
 func (m *Model) ScoreDaily(ctx context.Context, name string, r io.Reader, w io.Writer, progress func(done, of int)) error {
-	t, err := readDailyTable(ctx, name, r)
+	t, err := readDailyTable(ctx, name, r, false)
 	if err != nil {
 		return err
 	}
-	order := make([]int32, len(t.rows))
-	for i := range order {
-		order[i] = int32(i)
-	}
-	slices.SortStableFunc(order, func(a, b int32) int {
-		return cmp.Or(cmp.Compare(t.rows[a].drive, t.rows[b].drive), cmp.Compare(t.rows[a].day, t.rows[b].day))
-	})
-	scores := make([]dailyScore, len(t.rows))
-	for from := 0; from < len(order); {
-		to := from
-		for to < len(order) && (to < from+landmarksAtOnce || t.rows[order[to]].drive == t.rows[order[to-1]].drive) {
-			to++
-		}
-		m.scoreRows(t, order[from:to], scores)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if from = to; progress != nil {
-			progress(from, len(order))
-		}
+	scores, err := m.scoreDays(ctx, t, progress)
+	if err != nil {
+		return err
 	}
 	line := appendCSV(nil, append([]string{"date", "serial_number"}, ScoreColumns...)...)
 	for i := range scores {
@@ -141,6 +141,32 @@ func (m *Model) ScoreDaily(ctx context.Context, name string, r io.Reader, w io.W
 	}
 	_, err = w.Write(line)
 	return err
+}
+
+// scoreDays scores every row by its drive's rows up to its date.
+func (m *Model) scoreDays(ctx context.Context, t *dailyTable, progress func(done, of int)) ([]dailyScore, error) {
+	order := make([]int32, len(t.rows))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortStableFunc(order, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(t.rows[a].drive, t.rows[b].drive), cmp.Compare(t.rows[a].day, t.rows[b].day))
+	})
+	scores := make([]dailyScore, len(t.rows))
+	for from := 0; from < len(order); {
+		to := from
+		for to < len(order) && (to < from+landmarksAtOnce || t.rows[order[to]].drive == t.rows[order[to-1]].drive) {
+			to++
+		}
+		m.scoreRows(t, order[from:to], scores)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if from = to; progress != nil {
+			progress(from, len(order))
+		}
+	}
+	return scores, nil
 }
 
 // scoreRows scores rows that are sorted by drive and day, on all processors. A
@@ -172,7 +198,7 @@ func (m *Model) scoreRows(t *dailyTable, order []int32, scores []dailyScore) {
 			v := m.Score(s, axisTime(row.noon()))
 			out := &scores[order[k]]
 			out.p = [...]float64{v.Risk.Day.Percent, v.Risk.Week.Percent, v.Risk.Month.Percent, v.Risk.Month.Lo, v.Risk.Month.Hi}
-			out.grade = v.Grade
+			out.grade, out.rules = v.Grade, s.ruled()
 			copy(out.reasons[:], reasonFields(v.Top(tableReasons)))
 		}
 	})
