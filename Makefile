@@ -37,8 +37,8 @@ test: deps build ## unit tests with the race detector and end-to-end tests on a 
 test-long: deps build ## make test, what takes longer than twenty minutes, fuzzing, and the shipped model once more
 	@VIREO_LONG=1 .ci/test && .ci/fuzz && .ci/model --check
 
-sim: ## simulate SEEDS days from seed FIRST on (40 from 1; DAYS=7: weeks), SEEDS=1 with VIREO_SIM_TRACE=1 prints every event
-	VIREO_SIM_SEEDS=$(or $(SEEDS),40) VIREO_SIM_FIRST=$(or $(FIRST),1) VIREO_SIM_DAYS=$(or $(DAYS),1) $(GO) test -count=1 -timeout 24h -run TestDays ./test/sim
+sim: ## simulate SEEDS days from seed FIRST on (40 from 1; DAYS=7: weeks; STORE=etcd: two managers), SEEDS=1 with VIREO_SIM_TRACE=1 prints every event
+	VIREO_SIM_SEEDS=$(or $(SEEDS),40) VIREO_SIM_FIRST=$(or $(FIRST),1) VIREO_SIM_DAYS=$(or $(DAYS),1) $(GO) test -count=1 -timeout 24h -run 'TestDays$(if $(filter etcd,$(STORE)),Etcd)$$' ./test/sim
 
 sim-mutants: ## plant bugs, one at a time, and count the days until each is caught (SEEDS: 500, MINUTES: go on later, ONLY: regexp)
 	VIREO_SIM_MUTANTS=$(or $(SEEDS),500) VIREO_SIM_MINUTES=$(or $(MINUTES),1440) VIREO_SIM_ONLY='$(ONLY)' $(GO) test -tags mutants -count=1 -timeout 48h -run 'TestMutants$$' -v ./test/sim

@@ -217,6 +217,17 @@ func (c *Core) Stop(now time.Time) {
 // over, or a commit failed in a way that leaves open whether it happened.
 func (c *Core) Fatal() error { return c.fatal }
 
+// Take lets the core have one input, unless this manager leads no more: between two
+// inputs its process may have stood still for any time. An error ends the manager,
+// which writes nothing any more.
+func (c *Core) Take(leads func() bool, input func()) error {
+	if !leads() {
+		return fmt.Errorf("this manager leads no more: %w", store.ErrFenced)
+	}
+	input()
+	return c.fatal
+}
+
 // Tick is one pass over everything that time alone changes. It is called
 // several times a second; each part has its own pace.
 func (c *Core) Tick(now time.Time) {

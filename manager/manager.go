@@ -128,13 +128,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-ticks:
 			next = m.core.Tick
 		}
-		// Between two inputs this process may have stood still for any time.
-		if !m.leads() {
-			return fmt.Errorf("this manager leads no more: %w", store.ErrFenced)
-		}
-		next(m.clock.Now())
-		if err := m.core.Fatal(); err != nil {
-			m.core.Stop(m.clock.Now())
+		if err := m.core.Take(m.leads, func() { next(m.clock.Now()) }); err != nil {
 			return err
 		}
 	}

@@ -214,12 +214,7 @@ func (l *link) Close(reason error) {
 // write sends what is queued until the link is over and the queue empty, or
 // sending fails.
 func (l *link) write(say func(*agentv1.ManagerMessage) error) {
-	send := func(msg *agentv1.ManagerMessage) error {
-		if !l.leads() {
-			return errNotLeading
-		}
-		return say(msg)
-	}
+	send := WhileLeading(l.leads, say)
 	for {
 		select {
 		case msg := <-l.queue:
@@ -239,6 +234,17 @@ func (l *link) write(say func(*agentv1.ManagerMessage) error) {
 				}
 			}
 		}
+	}
+}
+
+// WhileLeading says nothing once this manager leads no more: what was queued before
+// its process stood still is not for it to say any more.
+func WhileLeading(leads func() bool, say func(*agentv1.ManagerMessage) error) func(*agentv1.ManagerMessage) error {
+	return func(msg *agentv1.ManagerMessage) error {
+		if !leads() {
+			return errNotLeading
+		}
+		return say(msg)
 	}
 }
 

@@ -109,6 +109,13 @@ func (db *DB) EndLease() {
 	db.resign()
 }
 
+// Holds says whether its key stands in the election: whether it leads in truth.
+func (db *DB) Holds() bool {
+	db.c.mu.Lock()
+	defer db.c.mu.Unlock()
+	return db.c.leader == db
+}
+
 func (db *DB) resign() {
 	if db.c.leader == db {
 		db.c.leader = nil

@@ -149,7 +149,7 @@ func (s *Sim) checkTwice(g *guest, on []string) {
 
 // speaks says whether the manager hears what is true on the host.
 func (st *station) speaks() bool {
-	return st.core != nil && !st.frozen && st.link != nil && st.link.id != "" && !st.link.broken && st.host.Answers()
+	return st.core != nil && !st.frozen && st.link != nil && st.link.id != "" && !st.link.broken && st.link.house == st.s.house && st.host.Answers()
 }
 
 // checkStill: a guest that a move keeps from running has a row, and after five

@@ -22,7 +22,17 @@
 // slow; every sixth day's only observe. Wall clocks are stepped; stores are
 // restored from old backups.
 //
+// A second kind of world has several managers over test/etcdmodel, a model of etcd:
+// one leads, the others stand by. Each lead is a Core of its own in a term of its
+// own; leases are renewed, end, and are believed in as store/etcd does it. On top of
+// all other faults the leader is killed, stopped in order, frozen past its lease in
+// front of an input, in the middle of one, at a commit, or with a message for an
+// agent in its hands, cut off from etcd, deaf to the answer of a commit that has
+// happened, and hidden from agents. A manager whose lease has ended at etcd must not
+// write, and says at most what it had looked at its lease for before it stood still.
+// There the store is not restored from backups.
+//
 // What is not here: the loops around the Cores (manager.Manager, agent.Agent),
-// TLS and Connect, libvirt's own image locks, copied disks, post-copy, and etcd
-// with its second manager: behind the lock of the file there is never one.
+// TLS and Connect, libvirt's own image locks, copied disks, post-copy, and etcd's
+// own nodes: to managers it is there, or not.
 package sim

@@ -29,8 +29,11 @@ func (s *Sim) episode() {
 	s.count("episodes")
 	s.quiet = false
 	s.stir(5 * time.Minute)
-	if s.chance(0.2) && s.house.up() {
+	if s.turns == nil && s.chance(0.2) && s.house.up() {
 		s.backUp()
+	}
+	if s.turns != nil && s.chance(0.5) {
+		s.after(s.spread(time.Millisecond, 30*time.Second), "fault", func() { s.strike(pick(s, managerFaults), pick(s, s.guests)) })
 	}
 	from := pick(s, s.hosts)
 	near := s.on(from)
@@ -147,8 +150,9 @@ func (s *Sim) calm() {
 		st.thaw()
 		st.start()
 	}
-	s.house.thaw()
-	s.house.start()
+	for _, h := range s.houses {
+		h.whole()
+	}
 }
 
 // restWithin is how long the world may take to come to rest once nothing goes

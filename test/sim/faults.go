@@ -82,6 +82,9 @@ func (s *Sim) stepped(r migration.Row) {
 
 // fault draws what goes wrong.
 func (s *Sim) fault() string {
+	if s.turns != nil && s.chance(0.4) {
+		return pick(s, managerFaults)
+	}
 	return pick(s, []string{
 		"lose finish", "lose finish", "keep source", "keep source", "kill libvirtd", "kill libvirtd", "kill libvirtd", "freeze libvirtd", "freeze libvirtd", "cut", "cut",
 		"crash host", "crash host", "kill agent", "kill agent", "kill agent", "kill manager", "kill manager", "freeze agent", "freeze manager",
@@ -128,7 +131,11 @@ func (s *Sim) strike(f string, g *guest) {
 	case "start behind":
 		s.startBehind(g)
 	case "restore":
-		s.restore()
+		if s.turns != nil { // an etcd that is put back is not modelled
+			s.strikeManager(pick(s, managerFaults))
+		} else {
+			s.restore()
+		}
 	case "stall":
 		s.fleet.Stall(g.uuid, true)
 		s.after(s.spread(time.Second, 80*time.Second), "fault", func() { s.fleet.Stall(g.uuid, false) })
@@ -164,8 +171,7 @@ func (s *Sim) strike(f string, g *guest) {
 	case "kill manager":
 		s.house.die()
 	case "freeze manager":
-		s.house.frozen = s.house.up()
-		s.after(s.spread(100*time.Millisecond, 80*time.Second), "fault", s.house.thaw)
+		s.house.freeze(s.spread(100*time.Millisecond, 80*time.Second))
 	case "break session":
 		s.cutOff(st)
 	case "partition":
@@ -185,6 +191,8 @@ func (s *Sim) strike(f string, g *guest) {
 	case "journal full":
 		st.failing = true
 		s.after(s.spread(100*time.Millisecond, 20*time.Second), "fault", func() { st.failing = false })
+	default:
+		s.strikeManager(f)
 	}
 }
 

@@ -19,22 +19,28 @@ import (
 // hostMemory is what a host has, in KiB: a few guests fit, not all.
 const hostMemory = 640 << 10
 
-// house is the manager with its store.
+// house is a manager with its store.
 type house struct {
 	clock
 	path   string
 	policy manager.Policy
 	db     *sqlite.DB
+	core   *manager.Core // nil while the manager is dead, or does not lead
+	term   int           // counts cores
+	since  time.Duration // of this core's start, or its last thaw
+	frozen bool
+	held   []func()
+	ticked time.Duration
+	jobs   []job
+	*spoken
+	*seat // its place in the election; nil where there is one manager
+}
+
+// spoken is what managers have written and said, whichever of them it was.
+type spoken struct {
 	ledger *ledger
-	core   *manager.Core // nil while the manager is dead
-	term   int           // counts managers
 	// generation is that of the present manager, or of the last one.
 	generation uint64
-	since      time.Duration // of this manager's start, or its last thaw
-	frozen     bool
-	held       []func()
-	ticked     time.Duration
-	jobs       []job
 	sent       []sentOrder
 	// permitted are the permissions that were given, oldest first.
 	permitted []*agentv1.ManagerMessage
@@ -64,25 +70,33 @@ type sentOrder struct {
 	order *agentv1.Order
 }
 
+func newSpoken(s *Sim) *spoken {
+	return &spoken{ledger: newLedger(s), told: map[permission]string{}, gave: map[permission]string{}}
+}
+
 func newHouse(s *Sim, path string) *house {
 	cfg := configs.DefaultManager()
 	cfg.UnknownAfter = configs.Duration(150 * time.Second)
 	cfg.Capacity.Reserve = 0
-	h := &house{clock: clock{s: s}, path: path, policy: manager.PolicyFrom(cfg)}
-	h.ledger, h.told = newLedger(s), map[permission]string{}
-	h.gave = map[permission]string{}
-	return h
+	return &house{clock: clock{s: s}, path: path, policy: manager.PolicyFrom(cfg), spoken: newSpoken(s)}
 }
 
 // enrol writes the hosts into a new store.
-func (h *house) enrol() error {
-	db, err := sqlite.Open(context.Background(), h.path)
+func (s *Sim) enrol() error {
+	h := s.house
+	var db store.Store
+	var err error
+	if s.turns != nil {
+		db, err = s.turns.cluster.Campaign("init")
+	} else {
+		db, err = sqlite.Open(context.Background(), h.path)
+	}
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	return db.Update(context.Background(), func(tx store.Tx) error {
-		for _, st := range h.s.hosts {
+		for _, st := range s.hosts {
 			if err := tx.PutHost(store.Host{
 				Name: st.name, MachineID: "machine-" + st.name, CertSerial: "serial-" + st.name, Enrolled: h.now(),
 				State: store.Healthy, StateReason: "enrolled", StateSince: h.now(), Heard: 1,
@@ -98,6 +112,10 @@ func (h *house) up() bool { return h.core != nil }
 
 // start starts a manager.
 func (h *house) start() {
+	if h.seat != nil {
+		h.rise()
+		return
+	}
 	if h.core != nil {
 		return
 	}
@@ -106,36 +124,65 @@ func (h *house) start() {
 	if err != nil {
 		s.fail("the store does not open: %v", err)
 	}
-	h.db, h.term, h.frozen, h.held, h.jobs = db, h.term+1, false, nil, nil
+	h.db = db
 	h.ledger.Store = db
-	s.say("manager: starts, term %d", db.Identity().Term)
-	h.generation = db.Identity().Generation
+	if err := h.begin(h.ledger); err != nil {
+		s.fail("the manager does not start: %v", err)
+	}
+}
+
+// begin makes a core over a store and starts it; an error is the store's.
+func (h *house) begin(st store.Store) (err error) {
+	s := h.s
+	h.term, h.frozen, h.held, h.jobs = h.term+1, false, nil, nil
+	s.say("%s: starts, term %d", h.who(), st.Identity().Term)
+	h.generation = st.Identity().Generation
 	h.core, err = manager.NewCore(context.Background(), manager.Setup{
-		Store: h.ledger, Readings: db, Scorer: calm{}, Background: h, Policy: h.policy,
-		Log: slog.New(slog.NewTextHandler(logWriter{s, "manager"}, plain)), NewID: s.id,
+		Store: st, Readings: h.db, Scorer: calm{}, Background: h, Policy: h.policy,
+		Log: slog.New(slog.NewTextHandler(logWriter{s, h.who()}, plain)), NewID: s.id,
 	}, h.now())
 	if err != nil {
-		s.fail("the manager does not start: %v", err)
+		h.core = nil
+		return err
 	}
 	h.since, h.ticked = s.fleet.Now(), s.fleet.Now()
 	h.do(func() { h.core.Start(h.now()) })
+	return nil
 }
 
 // kill ends the manager as kill -9 does.
 func (h *house) kill() {
-	if h.core == nil {
+	if h.core == nil && (h.seat == nil || !h.alive) {
 		return
 	}
-	h.s.say("manager: dies")
-	h.core, h.jobs, h.held, h.frozen = nil, nil, nil, false
+	h.s.say("%s: dies", h.who())
+	h.drop()
 	h.ledger.dieIn = 0
+	if h.seat != nil {
+		h.vanish()
+	}
 	if err := h.db.Close(); err != nil {
 		h.s.fail("closing the store: %v", err)
 	}
+	h.hangUp(false)
+}
+
+// drop forgets the core, as the end of its process does.
+func (h *house) drop() { h.core, h.jobs, h.held, h.frozen = nil, nil, nil, false }
+
+// hangUp ends the sessions of a core that is gone, at once or behind what has left
+// for the agents before.
+func (h *house) hangUp(behind bool) {
 	for _, st := range h.s.hosts {
-		if st.link != nil {
-			st.link.coreOver = true
-			st.link.breaks(h.s.latency(), 0)
+		l := st.link
+		if l == nil || l.house != h {
+			continue
+		}
+		l.coreOver = true
+		if left := l.downAt - h.s.fleet.Now(); behind && left > 0 {
+			h.s.after(left, "manager", func() { l.breaks(h.s.latency(), 0) })
+		} else {
+			l.breaks(h.s.latency(), 0)
 		}
 	}
 }
@@ -164,20 +211,28 @@ func (h *house) do(f func()) {
 			h.die()
 		}
 	}()
-	f()
-	if err := h.core.Fatal(); err != nil {
+	switch err := h.core.Take(h.looks, f); {
+	case err != nil && h.seat != nil:
+		h.loses(err)
+	case err != nil:
 		h.s.fail("the manager gives up: %v", err)
 	}
 }
 
 func (h *house) thaw() {
+	if h.seat != nil {
+		h.awakes()
+	}
 	if h.core == nil || !h.frozen {
 		return
 	}
-	h.s.say("manager: thaws")
+	h.s.say("%s: thaws", h.who())
 	h.frozen, h.since = false, h.s.fleet.Now()
 	held, term := h.held, h.term
 	h.held = nil
+	if h.seat != nil {
+		h.goesOn()
+	}
 	for _, f := range held {
 		if h.term == term && h.core != nil {
 			h.do(f)

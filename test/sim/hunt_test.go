@@ -160,7 +160,7 @@ func hunt(t *testing.T, m mutant, path, code string, most int, until time.Time) 
 		return caughtBy(t, m, bin, path, r)
 	}
 	cmd := exec.Command(bin, "-test.run", "TestHunt$", "-test.timeout", "0")
-	cmd.Env = append(os.Environ(), "VIREO_SIM_RECORD="+path, fmt.Sprintf("VIREO_SIM_MUTANTS=%d", most), fmt.Sprintf("VIREO_SIM_UNTIL=%d", until.Unix()))
+	cmd.Env = append(os.Environ(), "VIREO_SIM_RECORD="+path, fmt.Sprintf("VIREO_SIM_MUTANTS=%d", most), fmt.Sprintf("VIREO_SIM_MANAGERS=%d", max(m.managers, 1)), fmt.Sprintf("VIREO_SIM_UNTIL=%d", until.Unix()))
 	out, err := cmd.CombinedOutput()
 	r = load(path, code)
 	// What is caught is in the record; a bug may also end the program.
@@ -219,7 +219,7 @@ func TestHunt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for !r.over(most) && time.Now().Before(until) {
-		if res := run(t, uint64(r.Days+1), 1, nil); res.Err != nil {
+		if res := runWith(t, number(t, "VIREO_SIM_MANAGERS", 1), uint64(r.Days+1), 1, nil); res.Err != nil {
 			r.Caught = res.Err.Error()
 		} else {
 			r.Days++

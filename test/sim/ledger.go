@@ -43,6 +43,14 @@ func newLedger(s *Sim) *ledger {
 
 // Update implements store.Store.
 func (l *ledger) Update(ctx context.Context, f func(tx store.Tx) error) error {
+	return l.update(f, func(f func(tx store.Tx) error) (bool, error) {
+		err := l.Store.Update(ctx, f)
+		return err == nil, err
+	})
+}
+
+// update follows a transaction; commit runs it, and says whether it has happened.
+func (l *ledger) update(f func(tx store.Tx) error, commit func(f func(tx store.Tx) error) (bool, error)) error {
 	if l.full {
 		return fmt.Errorf("no room: %w", store.ErrFull)
 	}
@@ -54,11 +62,11 @@ func (l *ledger) Update(ctx context.Context, f func(tx store.Tx) error) error {
 		panic(errCrash)
 	}
 	var t *entry
-	err := l.Store.Update(ctx, func(tx store.Tx) error {
+	happened, err := commit(func(tx store.Tx) error {
 		t = &entry{Tx: tx}
 		return f(t)
 	})
-	if err == nil {
+	if happened {
 		l.commits++
 		for _, apply := range t.writes {
 			apply(l)

@@ -18,6 +18,8 @@ type mutant struct {
 	// cannot: behind the lock of the store's file and the fence of its instance there
 	// is never a second writer whom a compare-and-set would have to stop.
 	by, run string
+	// managers is how many the days have in which it is hunted; 0: one.
+	managers int
 }
 
 // edit replaces text that stands exactly once in a file of the repository.
@@ -31,6 +33,7 @@ const (
 	bootCheck    = "case o.GetBootId() != c.host.BootID:"
 	sessionCheck = `case o.GetSession() != c.link.session || c.link.session == "":`
 	termCheck    = "case generation == c.host.Generation && term < c.host.Term:"
+	leadsCheck   = "\t\tif !leads() {\n\t\t\treturn errNotLeading"
 	agentOrders  = "agent/orders.go"
 	rest         = "migration/rest.go"
 	copies       = "manager/copies.go"
@@ -91,7 +94,13 @@ var mutants = []mutant{
 	{name: "a claim is deleted without a compare", by: "./store/sqlite", run: "TestSecond|TestStore/claims", edits: []edit{{"store/sqlite/tx.go", `"DELETE FROM claims WHERE domain = ? AND epoch = ?", domain, epoch)`, `"DELETE FROM claims WHERE domain = ?", domain)`}}},
 	{name: "a claim is put over one that is there", by: "./store/sqlite", run: "TestSecond|TestStore/claims", edits: []edit{{"store/sqlite/tx.go", `ON CONFLICT (domain) DO NOTHING"`, `ON CONFLICT (domain) DO UPDATE SET epoch = excluded.epoch, holder = excluded.holder"`}}},
 	{name: "an overtaken manager writes on", by: "./store/sqlite", run: "TestSecond|TestStore/claims", edits: []edit{{"store/sqlite/db.go", "if mine := db.Identity(); now != mine {", "if mine := db.Identity(); now.Generation < mine.Generation {"}}},
-	{name: "nobody counts the room", edits: []edit{{"manager/conduct.go", "if used > capacity {", "if false {"},
+	{name: "an overtaken manager writes on in etcd", by: "./store/etcd", run: "TestOvertaken|TestFencedByTerm", edits: []edit{
+		{"store/etcd/commit.go", `clientv3.Compare(clientv3.ModRevision(db.c.key(headKey)), "=", db.revision),`, `clientv3.Compare(clientv3.ModRevision(db.c.key(headKey)), ">", 0),`},
+		{"store/etcd/commit.go", `clientv3.Compare(clientv3.CreateRevision(db.won.key), "=", db.won.revision),`, ""}}},
+	{name: "an overtaken manager still writes", managers: 2, edits: []edit{{"test/etcdmodel/cluster.go", "\tfenced := db.fence()\n", "\tfenced := error(nil)\n"}}},
+	{name: "an overtaken manager still answers", managers: 2, edits: []edit{{"manager/core.go", "\tif !leads() {\n", "\tif false {\n"}, {"manager/serve/session.go", leadsCheck, "\t\tif false {\n\t\t\treturn errNotLeading"}}},
+	{name: "an overtaken manager says what it had queued", managers: 2, edits: []edit{{"manager/serve/session.go", leadsCheck, "\t\tif false {\n\t\t\treturn errNotLeading"}}},
+	{name: "nobody counts the room", edits: []edit{{"manager/slots.go", "if used > capacity {", "if false {"},
 		{"manager/decide/place.go", "used := h.ClaimedKiB + taken[h.Name] + d.MemoryKiB", "used := d.MemoryKiB"}}},
 }
 

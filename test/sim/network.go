@@ -9,6 +9,7 @@ import (
 	agentv1 "github.com/vireo-kvm/vireo/agent/wire/v1"
 	"github.com/vireo-kvm/vireo/manager"
 	"github.com/vireo-kvm/vireo/manager/pki"
+	"github.com/vireo-kvm/vireo/manager/serve"
 )
 
 // reportInterval is what agents are told; anything urgent is asked for or shown
@@ -22,6 +23,7 @@ type session struct {
 	s         *Sim
 	st        *station
 	life      int // of the agent
+	house     *house
 	term      int // of the manager
 	id        string
 	core      *manager.Session
@@ -38,34 +40,63 @@ type session struct {
 // dial lets an agent look for the manager until it has one.
 func (s *Sim) dial(st *station, life int) {
 	s.after(s.spread(5*time.Millisecond, 2*time.Second), "agent "+st.name, func() {
+		h := s.answers(st)
 		switch {
 		case st.life != life || st.core == nil || st.link != nil:
 			return
-		case st.frozen || st.apart || !s.house.up() || s.house.frozen:
+		case st.frozen || st.apart || h == nil:
 			s.dial(st, life)
 			return
 		}
 		hello := st.core.Hello()
-		l := &session{s: s, st: st, life: life, term: s.house.term}
+		l := &session{s: s, st: st, life: life, house: h, term: h.term}
 		st.link = l
 		s.after(s.latency(), "manager", func() {
-			if l.broken || s.house.term != l.term || !s.house.up() {
+			if l.broken || h.term != l.term || !h.up() {
 				l.breaks(s.latency(), s.latency())
 				return
 			}
-			s.house.do(func() {
-				l.core = s.house.core.Connect(s.house.now(), pki.Peer{Host: st.name, Serial: "serial-" + st.name}, hello, l)
+			h.do(func() {
+				l.core = h.core.Connect(h.now(), pki.Peer{Host: st.name, Serial: "serial-" + st.name}, hello, l)
 			})
 		})
 	})
 }
 
+// answers is the manager that a host's agent finds, nil when it finds none.
+func (s *Sim) answers(st *station) *house {
+	if s.turns != nil {
+		return s.follow(st)
+	}
+	if !s.house.up() || s.house.frozen {
+		return nil
+	}
+	return s.house
+}
+
 // Send is the manager's end.
 func (l *session) Send(m *agentv1.ManagerMessage) error {
-	s := l.s
 	if l.coreOver || l.broken && l.agentOver {
 		return errors.New("the session is over")
 	}
+	say := func(m *agentv1.ManagerMessage) error {
+		l.says(m)
+		if l.house.stopped() {
+			l.house.outbox = append(l.house.outbox, letter{l, m})
+		} else {
+			l.leave(m)
+		}
+		return nil
+	}
+	if l.house.stopped() { // before this, in the middle of an input
+		return say(m)
+	}
+	return serve.WhileLeading(l.house.stands, say)(m)
+}
+
+// says holds what a manager has to say against the rules.
+func (l *session) says(m *agentv1.ManagerMessage) {
+	s := l.s
 	if w := m.GetWelcome(); w.GetSession() != "" {
 		w.ReportInterval = durationpb.New(reportInterval)
 	}
@@ -97,6 +128,14 @@ func (l *session) Send(m *agentv1.ManagerMessage) error {
 		s.house.permitted = append(s.house.permitted, m)
 		s.cued(a.GetDomain(), permits, l.st)
 	}
+}
+
+// leave puts a message on its way to the agent.
+func (l *session) leave(m *agentv1.ManagerMessage) {
+	s := l.s
+	if h := l.house; h.seat != nil && !h.lead.Holds() && !h.late {
+		s.fail("%s answers %s in term %d, whose lease has ended", h.who(), l.st.name, h.lead.Identity().Term)
+	}
 	now := s.fleet.Now()
 	l.downAt = max(l.downAt, now+s.latency()+l.lag(l.downLag))
 	s.after(l.downAt-now, "agent "+l.st.name, func() {
@@ -104,7 +143,6 @@ func (l *session) Send(m *agentv1.ManagerMessage) error {
 			l.st.do(func() { l.arrives(m) })
 		}
 	})
-	return nil
 }
 
 // lag is what a direction takes longer now.
@@ -159,13 +197,13 @@ func (l *session) up(m *agentv1.AgentMessage) {
 	}
 	l.upAt = max(l.upAt, now+s.latency()+l.lag(l.upLag))
 	s.after(l.upAt-now, "manager", func() {
-		if !l.broken && !l.coreOver && s.house.term == l.term {
-			s.house.do(func() {
+		if h := l.house; !l.broken && !l.coreOver && h.term == l.term {
+			h.do(func() {
 				if !l.coreOver && l.core != nil {
 					if m.GetReport().GetLibvirtd() {
-						delete(s.house.unheard, l.st.name)
+						delete(h.unheard, l.st.name)
 					}
-					s.house.core.Received(s.house.now(), l.core, m)
+					h.core.Received(h.now(), l.core, m)
 				}
 			})
 		}
@@ -211,17 +249,17 @@ func (l *session) agentLearns() {
 }
 
 func (l *session) coreLearns() {
-	s := l.s
 	if l.coreOver {
 		return
 	}
-	if s.house.term != l.term || !s.house.up() {
+	h := l.house
+	if h.term != l.term || !h.up() {
 		l.coreOver = true
 		return
 	}
-	s.house.do(func() {
+	h.do(func() {
 		if !l.coreOver && l.core != nil {
-			s.house.core.Closed(s.house.now(), l.core, errors.New("the connection broke"))
+			h.core.Closed(h.now(), l.core, errors.New("the connection broke"))
 		}
 		l.coreOver = true
 	})

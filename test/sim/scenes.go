@@ -285,6 +285,10 @@ func (s *Sim) secondStart(g *guest, st *station) {
 // oldBackup restores the store as it was before a guest moved, while a host has
 // nothing to say, and lets a user start the guest where the store believes it.
 func (s *Sim) oldBackup(g *guest, st *station) {
+	if s.turns != nil { // an etcd that is put back is not modelled
+		s.overtaken(g, st)
+		return
+	}
 	if !s.house.up() {
 		return
 	}

@@ -21,6 +21,7 @@ type Options struct {
 	Seed     uint64
 	Hosts    int           // 3 to 9
 	Guests   int           // on all hosts together
+	Managers int           // 0 or 1: one on SQLite; more: that many on a model of etcd
 	Day      time.Duration // how long, in virtual time
 	Episodes int           // of faults, spread over the day
 	// Dir holds the store and the journals; best on a tmpfs. It must be empty.
@@ -51,7 +52,8 @@ type Sim struct {
 
 	hosts  []*station
 	byName map[string]*station
-	house  *house
+	house  *house   // the manager that leads, or did last
+	houses []*house // all of them
 	guests []*guest
 	ids    map[string]int
 
@@ -62,6 +64,7 @@ type Sim struct {
 	counts   map[string]int
 	quiet    bool          // no new faults
 	restored time.Duration // when the store was last restored
+	turns    *turns        // of several managers; nil where there is one
 	staged
 }
 
@@ -115,14 +118,21 @@ func (s *Sim) setUp() error {
 		s.hosts = append(s.hosts, st)
 		s.byName[n] = st
 	}
-	s.house = newHouse(s, filepath.Join(s.opts.Dir, "vireo.db"))
-	if err := s.house.enrol(); err != nil {
+	if s.opts.Managers > 1 {
+		s.takeTurns(s.opts.Managers)
+	} else {
+		s.house = newHouse(s, filepath.Join(s.opts.Dir, "vireo.db"))
+		s.houses = []*house{s.house}
+	}
+	if err := s.enrol(); err != nil {
 		return err
 	}
 	for i := range s.opts.Guests {
 		s.newGuest(i)
 	}
-	s.house.start()
+	for _, h := range s.houses {
+		h.start()
+	}
 	mode := configs.HookEnforce
 	if s.opts.Seed%6 == 5 {
 		mode = configs.HookObserve
@@ -138,8 +148,8 @@ func (s *Sim) close() {
 	for _, st := range s.hosts {
 		st.kill()
 	}
-	if s.house != nil {
-		s.house.kill()
+	for _, h := range s.houses {
+		h.kill()
 	}
 }
 
@@ -269,8 +279,10 @@ func (s *Sim) step(end time.Duration) {
 			next = min(next, at)
 		}
 	}
-	if at, is := s.house.wake(); is {
-		next = min(next, at)
+	for _, h := range s.houses {
+		if at, is := h.wake(); is {
+			next = min(next, at)
+		}
 	}
 	s.cause = "libvirt"
 	s.fleet.Advance(max(next-s.fleet.Now(), 0))
@@ -288,10 +300,12 @@ func (s *Sim) step(end time.Duration) {
 			s.check()
 		}
 	}
-	if at, is := s.house.wake(); is && at <= s.fleet.Now() {
-		s.cause = "manager"
-		s.house.tick()
-		s.check()
+	for _, h := range s.houses {
+		if at, is := h.wake(); is && at <= s.fleet.Now() {
+			s.cause = "manager"
+			h.tick()
+			s.check()
+		}
 	}
 }
 

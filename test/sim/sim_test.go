@@ -13,6 +13,12 @@ import (
 // weeks is how many weeks TestDays runs when there is time (VIREO_LONG).
 const weeks = 200
 
+// etcdDays is how many days TestDaysEtcd runs when there is little time.
+const etcdDays = 12
+
+// etcdDaysLong is how many when there is time (VIREO_LONG).
+const etcdDaysLong = 150
+
 // episodesADay is how often a day goes wrong, and comes to rest again.
 const episodesADay = 25
 
@@ -30,8 +36,13 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// run runs one seed of so many days.
+// run runs one seed of so many days of a world with one manager.
 func run(t testing.TB, seed uint64, days int, trace func(string)) Result {
+	t.Helper()
+	return runWith(t, 1, seed, days, trace)
+}
+
+func runWith(t testing.TB, managers int, seed uint64, days int, trace func(string)) Result {
 	t.Helper()
 	dir := t.TempDir()
 	if shm, err := os.MkdirTemp("/dev/shm", "vireo-sim"); err == nil {
@@ -39,7 +50,7 @@ func run(t testing.TB, seed uint64, days int, trace func(string)) Result {
 		defer os.RemoveAll(shm)
 	}
 	return Run(Options{
-		Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Day: time.Duration(days) * 24 * time.Hour, Episodes: days * episodesADay,
+		Seed: seed, Hosts: 3 + int(seed%2), Guests: 5, Managers: managers, Day: time.Duration(days) * 24 * time.Hour, Episodes: days * episodesADay,
 		Dir: dir, Trace: trace,
 	})
 }
@@ -51,6 +62,22 @@ func TestDays(t *testing.T) {
 	if os.Getenv("VIREO_LONG") != "" && days >= 40 {
 		seeds, long = weeks, 7
 	}
+	runDays(t, 1, seeds, long)
+}
+
+// TestDaysEtcd is the same with two managers over a model of etcd: one leads, the
+// other stands by. A seed comes again with STORE=etcd.
+func TestDaysEtcd(t *testing.T) {
+	seeds := min(days, etcdDays)
+	if os.Getenv("VIREO_LONG") != "" && days >= 40 {
+		seeds = etcdDaysLong
+	}
+	runDays(t, 2, seeds, 1)
+}
+
+// runDays runs as many seeds of so many days, unless the environment says otherwise.
+func runDays(t *testing.T, managers, seeds, long int) {
+	t.Helper()
 	seeds, long = number(t, "VIREO_SIM_SEEDS", seeds), number(t, "VIREO_SIM_DAYS", long)
 	first := number(t, "VIREO_SIM_FIRST", 1)
 	for seed := first; seed < first+seeds; seed++ {
@@ -60,7 +87,7 @@ func TestDays(t *testing.T) {
 			if os.Getenv("VIREO_SIM_TRACE") != "" {
 				trace = func(line string) { fmt.Println(line) }
 			}
-			r := run(t, uint64(seed), long, trace)
+			r := runWith(t, managers, uint64(seed), long, trace)
 			if r.Err != nil {
 				t.Errorf("%s", r.Failure())
 			}
