@@ -52,8 +52,7 @@ type Sim struct {
 
 	hosts  []*station
 	byName map[string]*station
-	house  *house   // the manager that leads, or did last
-	houses []*house // all of them
+	managers
 	guests []*guest
 	ids    map[string]int
 
@@ -64,8 +63,14 @@ type Sim struct {
 	counts   map[string]int
 	quiet    bool          // no new faults
 	restored time.Duration // when the store was last restored
-	turns    *turns        // of several managers; nil where there is one
 	staged
+}
+
+// managers are those of this world.
+type managers struct {
+	house  *house   // the one that leads, or did last
+	houses []*house // all of them
+	turns  *turns   // of several; nil where there is one
 }
 
 // staged is what waits for its moment, by domain.
