@@ -34,8 +34,8 @@ type domain struct {
 	poll  poll
 	call  lostCall
 	peer  peerState
-	pause pause
-	alone bool // a resumption over the peer connection is under way
+	limit time.Duration // the pause that its QEMU was told last to aim at; 0: none by this agent since it started
+	alone bool          // a resumption over the peer connection is under way
 	// started is the step at which the latest start was permitted; starting: this
 	// agent's own call for one is out.
 	started  uint64

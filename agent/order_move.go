@@ -113,7 +113,7 @@ func (c *Core) gather(d *domain, o *agentv1.Order, m *agentv1.Move, now time.Tim
 			PID: d.seen.Process.PID, StartTime: d.seen.Process.StartTime, LibvirtID: d.seen.ID,
 		},
 		OwnerPaused: d.seen.Paused(), Persistent: d.seen.Persistent, Autostart: d.seen.Autostart,
-		Call: journal.CallOut,
+		MaxDowntime: m.GetMaxDowntime().AsDuration(), Call: journal.CallOut,
 	}}
 	g := &departing{order: o, move: m, next: next, params: params(d.UUID, m, guarded, d.seen.Persistent)}
 	ready := func(now time.Time) {
@@ -222,7 +222,7 @@ func (c *Core) depart(d *domain, g *departing, old *journal.Attempt, now time.Ti
 	c.answer(d, o, agentv1.Outcome_OUTCOME_BEGUN, "", now)
 	c.sight(d)
 	attempt := o.GetAttempt()
-	d.pause = pause{most: g.move.GetMaxDowntime().AsDuration()}
+	d.limit = 0
 	c.Hands.Migrate(g.params, func(now time.Time, _ struct{}, err error) {
 		if d.Attempt == nil || d.Attempt.ID != attempt || d.Attempt.Departure == nil {
 			c.step++

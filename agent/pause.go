@@ -16,7 +16,8 @@ const (
 	patience = 2
 )
 
-// pause limits how long a guest stands still at the end of its move.
+// limitPause limits how long a guest stands still at the end of its move. It is
+// called when QEMU begins a pass over the guest's memory.
 //
 // QEMU stops a guest as soon as it expects to send what is left within the
 // limit, not when little is left: on a fast link 300 ms are most of a small
@@ -25,26 +26,22 @@ const (
 // pass once two passes were not enough, as oVirt and Nova do by time. libvirt
 // sets the parameters of a migration back when it fails: a limit that is set
 // while it runs leaves nothing behind, whoever dies.
-type pause struct {
-	most time.Duration // as ordered; 0: QEMU's
-	told time.Duration // the last limit given, 0: none by this agent since it started
-}
-
-// limitPause is called when QEMU begins a pass over the guest's memory.
 func (c *Core) limitPause(d *domain, pass int) {
-	switch dep := d.leaving(); {
+	dep := d.leaving()
+	switch {
 	case dep == nil || dep.Call != journal.CallOut:
 		return // somebody else's migration
 	case dep.Stopped:
 		return // the last pass: the guest stands still, and a question would keep its QEMU from it
 	}
-	if limit := pauseLimit(d.pause.most, pass); limit != d.pause.told {
-		d.pause.told = limit
+	if limit := pauseLimit(dep.MaxDowntime, pass); limit != d.limit {
+		d.limit = limit
 		c.Hands.LimitPause(d.UUID, limit)
 	}
 }
 
-// pauseLimit is the limit for a pass, 1 for the first; at least 1 ms.
+// pauseLimit is the limit for a pass, 1 for the first, of the longest pause that
+// was ordered, 0 for QEMU's; at least 1 ms.
 func pauseLimit(most time.Duration, pass int) time.Duration {
 	if most <= 0 {
 		most = qemuPause

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/vireo-kvm/vireo/agent/virt"
 	"github.com/vireo-kvm/vireo/migration"
 )
@@ -54,6 +56,27 @@ func TestPauseGrowsWithThePasses(t *testing.T) {
 				t.Errorf("%s with limits %v, want done with %v", b.row.State, got, c.want)
 			}
 		})
+	}
+}
+
+// TestPauseOutlivesTheAgent: an agent that was started again during the move keeps
+// to the limit that was ordered.
+func TestPauseOutlivesTheAgent(t *testing.T) {
+	w, a, b := stage(t)
+	a.host.SetLoad(guest, 100<<20, 80<<20)
+	b.mustSay(t, doneOutcome, "", say(11, "m1", b.prepares()))
+	move := a.moves()
+	move.MaxDowntime = durationpb.New(40 * time.Millisecond)
+	a.mustSay(t, begunOutcome, "", say(11, "m1", move))
+	w.until("it has begun", func() bool { return len(a.limits) > 0 })
+	a.kill()
+	a.start()
+	a.open(5)
+	a.limits = nil
+	w.until("the limit is reached", func() bool { return slices.Contains(a.limits, 40*time.Millisecond) })
+	w.until("the copy is complete", func() bool { return b.sees().GetComplete() })
+	if most := slices.Max(a.limits); most != 40*time.Millisecond {
+		t.Errorf("limits %v, want 40 ms at most", a.limits)
 	}
 }
 

@@ -150,6 +150,8 @@ type Departure struct {
 	Persistent  bool   `json:"persistent,omitempty"`
 	Autostart   bool   `json:"autostart,omitempty"`
 	Definition  string `json:"definition,omitempty"`
+	// MaxDowntime is the longest pause that was ordered, in nanoseconds; 0 is QEMU's own.
+	MaxDowntime time.Duration `json:"max_downtime,omitempty"`
 
 	Call      Call   `json:"call,omitempty"`
 	CallError string `json:"call_error,omitempty"`
