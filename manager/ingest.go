@@ -77,7 +77,7 @@ func (c *Core) sighting(now time.Time, s *Session, g *agentv1.Sighting) {
 		c.ask(h) // the report says it all
 		return
 	}
-	asked := max(g.GetAsked(), h.word0(d.GetUuid()))
+	asked := max(g.GetAsked(), h.askedBefore(d.GetUuid()))
 	h.seen[d.GetUuid()] = &sight{Domain: d, asked: asked, at: now}
 	if !h.alive() {
 		return // no complete report yet: the picture counts with it
@@ -91,8 +91,9 @@ func (c *Core) sighting(now time.Time, s *Session, g *agentv1.Sighting) {
 	c.fill(now)
 }
 
-// word0 is the number of the latest ask that came before what is known of a domain.
-func (h *host) word0(domain string) uint64 {
+// askedBefore is the number of the latest ask that came before what is known of a
+// domain.
+func (h *host) askedBefore(domain string) uint64 {
 	if s := h.seen[domain]; s != nil {
 		return s.asked
 	}

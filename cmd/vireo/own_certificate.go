@@ -11,8 +11,9 @@ import (
 	"github.com/vireo-kvm/vireo/manager/pki"
 )
 
-// ownEndsSoon is how long before its end an operator hears of the certificate's
-// that nobody renews; of one that is short from the beginning, in its last third.
+// ownEndsSoon is how long before its end an operator hears that the own
+// certificate, which nobody renews, has to be made anew; one that is valid for a
+// short time only is spoken of in its last third.
 const ownEndsSoon = 60 * 24 * time.Hour
 
 // ownCertificate says what to do about the certificate of who is asking, "" while
