@@ -211,12 +211,21 @@ func (h *house) do(f func()) {
 			h.die()
 		}
 	}()
-	switch err := h.core.Take(h.looks, f); {
+	switch err := h.take(f); {
 	case err != nil && h.seat != nil:
 		h.loses(err)
 	case err != nil:
 		h.s.fail("the manager gives up: %v", err)
 	}
+}
+
+// take gives the core an input.
+func (h *house) take(f func()) error {
+	if h.seat != nil {
+		h.works = true
+		defer func() { h.works = false }()
+	}
+	return h.core.Take(h.looks, f)
 }
 
 func (h *house) thaw() {

@@ -41,6 +41,7 @@ type seat struct {
 	leases   int           // counts what ends the wait for a lease's end
 
 	thaws  time.Duration // until when it is frozen
+	works  bool          // it is at an input
 	taken  bool          // frozen behind the look at the lease: the input is worked on when it goes on
 	outbox []letter      // messages of an input in whose middle it was frozen
 	late   bool          // one of them leaves, behind a look that was before the freeze
@@ -119,7 +120,7 @@ func (h *house) wins() {
 		h.s.fail("%s: %v", h.who(), err)
 	}
 	h.s.count("elections")
-	h.lead, h.renewing, h.taken, h.outbox = db, true, false, nil
+	h.lead, h.renewing, h.works, h.taken, h.outbox = db, true, false, false, nil
 	h.leases++
 	h.s.house = h
 	if err := h.begin(&desk{db, h}); err != nil {
@@ -222,7 +223,7 @@ func (h *house) freeze(d time.Duration) {
 	if h.core == nil {
 		return
 	}
-	h.taken = s.chance(0.3)
+	h.taken = !h.works && s.chance(0.5)
 	h.lapse()
 	for _, st := range s.hosts { // agents do not wait for one that says nothing
 		l := st.link
@@ -273,6 +274,9 @@ func (h *house) goesOn() {
 		}
 	}
 	h.late = false
+	if h.taken && s.chance(0.7) { // else it was the first that waits
+		h.do(func() { h.core.Tick(h.now()) })
+	}
 	term := h.term
 	s.after(s.between(0, 100*time.Millisecond), "manager", func() {
 		if h.term == term {
