@@ -1,7 +1,7 @@
 package sqlite
 
 import (
-	"database/sql/driver"
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -113,26 +113,11 @@ func statements(t *testing.T, db *DB) map[string][]string {
 	plans := map[string][]string{}
 	err := db.update(t.Context(), func(s *session) error {
 		for text := range s.stmts {
-			plans[text] = []string{}
-			err := s.conn.Raw(func(conn any) error {
-				st, err := conn.(*sqlite3.SQLiteConn).Prepare("EXPLAIN QUERY PLAN " + text)
-				if err != nil {
-					return err
-				}
-				defer st.Close()
-				rows, err := st.Query(make([]driver.Value, st.NumInput()))
-				if err != nil {
-					return err
-				}
-				defer rows.Close()
-				for line := make([]driver.Value, len(rows.Columns())); rows.Next(line) == nil; {
-					plans[text] = append(plans[text], fmt.Sprint(line[3]))
-				}
-				return nil
-			})
+			lines, err := plan(t.Context(), s, text)
 			if err != nil {
 				return fmt.Errorf("%s: %w", text, err)
 			}
+			plans[text] = lines
 		}
 		return nil
 	})
@@ -140,4 +125,36 @@ func statements(t *testing.T, db *DB) map[string][]string {
 		t.Fatal(err)
 	}
 	return plans
+}
+
+// plan is how SQLite would run a statement, whatever its parameters are.
+func plan(ctx context.Context, s *session, text string) (lines []string, err error) {
+	text = "EXPLAIN QUERY PLAN " + text
+	var params []any
+	err = s.conn.Raw(func(conn any) error {
+		st, err := conn.(*sqlite3.SQLiteConn).Prepare(text)
+		if err == nil {
+			params = make([]any, st.NumInput())
+			err = st.Close()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.conn.QueryContext(ctx, text, params...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	lines = []string{} // of what has nothing to plan, such as BEGIN
+	for rows.Next() {
+		var id, parent, unused int
+		var line string
+		if err := rows.Scan(&id, &parent, &unused, &line); err != nil {
+			return nil, err
+		}
+		lines = append(lines, line)
+	}
+	return lines, rows.Err()
 }
