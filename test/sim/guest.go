@@ -177,6 +177,19 @@ func (s *Sim) destroy(g *guest, st *station) bool {
 	})
 }
 
+// userStart is the cause of what a user's start does.
+const userStart = "user start "
+
+// startsBeside: a user's start, which nobody refuses, takes effect. When the guest
+// runs elsewhere it is the user's doing, even if all was at rest while the hook
+// thought about it.
+func (s *Sim) startsBeside(g *guest, st *station) {
+	beside := func(p virttest.Guest) bool { return p.Host != st.name && p.Running() }
+	if st.mode != configs.HookEnforce && !g.tainted() && slices.ContainsFunc(s.processes(g), beside) {
+		s.touch(g, st, "started by a user on "+st.name)
+	}
+}
+
 // userStarts starts a guest on one of the hosts that define it, or another one.
 func (s *Sim) userStarts(g *guest) {
 	on := s.fleet.DefinedOn(g.uuid)
@@ -199,7 +212,7 @@ func (s *Sim) userStartsOn(g *guest, st *station) {
 		g.byHand = g.byHand || g.tainted() // the call may take the definition away under it
 	}
 	s.stir(time.Minute)
-	s.starts(st, g.uuid, "user start "+g.name, func(err error) {
+	s.starts(st, g.uuid, userStart+g.name, func(err error) {
 		s.say("%s: user: start %s: %v", st.name, g.name, err)
 		if err != nil {
 			s.count("start refused or failed")

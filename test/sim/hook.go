@@ -202,6 +202,9 @@ func (s *Sim) starts(st *station, uuid, cause string, done func(error)) {
 				return
 			}
 			st.verdict[uuid] = nil
+			if cause == userStart+nameOf(uuid) {
+				s.startsBeside(s.guest(uuid), st)
+			}
 			err := c.Start(context.Background(), uuid)
 			delete(st.verdict, uuid)
 			over(err)
