@@ -2,6 +2,7 @@ package agent
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestPauseLimit(t *testing.T) {
 		{5 * time.Millisecond, 1, time.Millisecond},
 		{time.Millisecond, 9, time.Millisecond},
 	} {
-		if got := pauseLimit(c.most, c.pass); got != c.want {
+		if got := pauseLimit(c.most, firstPause, c.pass); got != c.want {
 			t.Errorf("most %v, pass %d: %v, want %v", c.most, c.pass, got, c.want)
 		}
 	}
@@ -34,21 +35,22 @@ func TestPauseLimit(t *testing.T) {
 
 // TestPauseGrowsWithThePasses: a guest that is too busy for a short pause gets a
 // longer one pass by pass, up to what was ordered; once it stands still, nothing
-// is asked of its QEMU any more.
+// is asked of its QEMU any more. An emulated guest has the whole limit at once.
 func TestPauseGrowsWithThePasses(t *testing.T) {
 	const ms = time.Millisecond
 	for _, c := range []struct {
-		name  string
-		dirty uint64 // bytes/s, of the 100 MiB/s that the link takes
-		want  []time.Duration
+		name, kind string
+		dirty      uint64 // bytes/s, of the 100 MiB/s that the link takes
+		want       []time.Duration
 	}{
-		{"idle", 1 << 20, []time.Duration{30 * ms}},
-		{"third pass is the last", 8 << 20, []time.Duration{30 * ms}},
-		{"busy", 80 << 20, []time.Duration{30 * ms, 60 * ms, 120 * ms, 240 * ms, 300 * ms}},
+		{"idle", "kvm", 1 << 20, []time.Duration{30 * ms}},
+		{"third pass is the last", "kvm", 8 << 20, []time.Duration{30 * ms}},
+		{"busy", "kvm", 80 << 20, []time.Duration{30 * ms, 60 * ms, 120 * ms, 240 * ms, 300 * ms}},
+		{"emulated", "qemu", 80 << 20, []time.Duration{300 * ms}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "h1", "h2")
-			w.boot("h1")
+			w.bootXML("h1", strings.Replace(guestXML("g1", guest), "type='qemu'", "type='"+c.kind+"'", 1))
 			w.hosts["h1"].host.SetLoad(guest, 100<<20, c.dirty)
 			b := newBoss(w, "h1", "h2")
 			w.until("the row's end", func() bool { return b.row.State.Ended() })

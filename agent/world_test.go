@@ -106,9 +106,14 @@ func (w *world) logf(format string, args ...any) {
 // boot defines and starts the guest on a host.
 func (w *world) boot(on string) {
 	w.t.Helper()
+	w.bootXML(on, guestXML("g1", guest))
+}
+
+func (w *world) bootXML(on, xml string) {
+	w.t.Helper()
 	s := w.hosts[on]
 	c := s.conn()
-	if _, err := c.Define(w.t.Context(), guestXML("g1", guest)); err != nil {
+	if _, err := c.Define(w.t.Context(), xml); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := c.SetAutostart(w.t.Context(), guest, true); err != nil {

@@ -84,7 +84,7 @@ type Migration struct {
 	TimeoutPerGiB Duration  `toml:"timeout_per_gib"` // a migration may last so long for each GiB of the guest's memory begun
 	Stall         Duration  `toml:"stall"`           // without a new low of the data remaining, a migration is stalled
 	Bandwidth     Bandwidth `toml:"bandwidth"`       // of one migration
-	MaxDowntime   Duration  `toml:"max_downtime"`    // the longest pause that QEMU may aim at for its last pass; a move begins with a tenth
+	MaxDowntime   Duration  `toml:"max_downtime"`    // the longest pause that QEMU may aim at for its last pass; a move under KVM begins with a tenth
 	AutoConverge  bool      `toml:"auto_converge"`   // slow the guest down when it dirties memory faster than it is sent
 	Parallel      int       `toml:"parallel"`        // connections of one migration; 0 is libvirt's single stream
 	Switchover    string    `toml:"switchover"`      // guarded
