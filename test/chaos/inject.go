@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vireo-kvm/vireo/test/lab"
+	"github.com/vireo-kvm/vireo/test/standstill"
 )
 
 // undoing takes a fault back.
@@ -123,6 +124,9 @@ func kill(p process, signal unix.Signal) error {
 	}
 	if err := unix.PidfdSendSignal(fd, signal, nil, 0); err != nil {
 		return fmt.Errorf("%w: %s: %w", errNotNow, p, err)
+	}
+	if signal == unix.SIGSTOP {
+		return standstill.Await(p.PID)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/test/lab"
+	"github.com/vireo-kvm/vireo/test/standstill"
 )
 
 // crossing is a guest on its way from a to b.
@@ -72,6 +73,9 @@ var holds = []hold{
 			// stop the agent that would settle what is left then.
 			quickly(t, func() bool { return stepSeen("runs on the target")(t, c) })
 			if err := unix.Kill(m.Agent, unix.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			if err := standstill.Await(m.Agent); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -16,6 +16,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/vireo-kvm/vireo/test/standstill"
 )
 
 // Options say what kind of cluster.
@@ -159,18 +161,28 @@ func (n *Node) Kill() {
 	n.cmd = nil
 }
 
-// Freeze stops the node, Thaw lets it go on.
-func (n *Node) Freeze() { n.signal(syscall.SIGSTOP) }
+// Freeze stops the node: when it returns the node stands still. Thaw lets it go on.
+func (n *Node) Freeze() {
+	n.c.t.Helper()
+	if pid := n.signal(syscall.SIGSTOP); pid != 0 {
+		if err := standstill.Await(pid); err != nil {
+			n.c.t.Fatal(err)
+		}
+	}
+}
 
 // Thaw lets a frozen node go on.
 func (n *Node) Thaw() { n.signal(syscall.SIGCONT) }
 
-func (n *Node) signal(s syscall.Signal) {
+// signal returns the pid of the process that it was sent to, 0 if the node does not run.
+func (n *Node) signal(s syscall.Signal) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.cmd != nil {
-		_ = n.cmd.Process.Signal(s)
+	if n.cmd == nil {
+		return 0
 	}
+	_ = n.cmd.Process.Signal(s)
+	return n.cmd.Process.Pid
 }
 
 // Wipe kills the node and starts it with nothing: another cluster, to whoever

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vireo-kvm/vireo/test/standstill"
 )
 
 // pidOf returns the pid, seen from outside, of a machine's service.
@@ -33,16 +35,25 @@ func (l *Lab) pidOf(ctx context.Context, machine, service string) (int, error) {
 	return 0, fmt.Errorf("%s has no service %q; it has %s", machine, service, strings.Join(names, ", "))
 }
 
-// Signal sends a signal to the process of a machine's service: SIGKILL, SIGSTOP, SIGCONT….
+// Signal sends a signal to the process of a machine's service: SIGKILL, SIGSTOP (it stands still
+// when Signal returns), SIGCONT….
 func (l *Lab) Signal(ctx context.Context, machine, service string, signal unix.Signal) error {
 	pid, err := l.pidOf(ctx, machine, service)
 	if err != nil {
 		return err
 	}
-	if err := unix.Kill(pid, signal); err != nil {
+	if err := send(pid, signal); err != nil {
 		return fmt.Errorf("send %s to %s of %s: %w", signal, service, machine, err)
 	}
 	return nil
+}
+
+// send sends a signal; a process that is stopped with it stands still when it returns.
+func send(pid int, signal unix.Signal) error {
+	if err := unix.Kill(pid, signal); err != nil || signal != unix.SIGSTOP {
+		return err
+	}
+	return standstill.Await(pid)
 }
 
 // SignalGuest sends a signal to every QEMU process of a guest.
@@ -59,7 +70,7 @@ func (l *Lab) SignalGuest(ctx context.Context, guest string, signal unix.Signal)
 			return fmt.Errorf("%s has no process on any host", guest)
 		}
 		for _, c := range g.Copies {
-			if err := unix.Kill(c.PID, signal); err != nil {
+			if err := send(c.PID, signal); err != nil {
 				return fmt.Errorf("send %s to %s on %s: %w", signal, guest, c.Host, err)
 			}
 		}

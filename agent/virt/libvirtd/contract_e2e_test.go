@@ -21,6 +21,7 @@ import (
 	"github.com/vireo-kvm/vireo/agent/virt/libvirtd"
 	"github.com/vireo-kvm/vireo/agent/virt/virttest"
 	"github.com/vireo-kvm/vireo/test/lab"
+	"github.com/vireo-kvm/vireo/test/standstill"
 )
 
 // inside names the directory that both hosts see, and says that this process is
@@ -187,6 +188,9 @@ func testHungGuest(t *testing.T, bench virttest.Bench) {
 		t.Fatalf("process: %+v, %v", p, err)
 	}
 	if err := unix.Kill(p.PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := standstill.Await(p.PID); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Kill(p.PID, unix.SIGCONT) }()
