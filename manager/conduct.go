@@ -31,19 +31,19 @@ func (c *Core) conduct(m *move, now time.Time) {
 		c.mark(m, act, paused(m, a, b), now)
 		switch act.Do {
 		case migration.Wait:
-			m.enter(now, act.State, act.Why)
+			m.enter(now, act.State, act.Reason())
 			c.hurry(m, act, a, b, now)
 			return
 		case migration.Ask:
-			m.enter(now, act.State, act.Why)
+			m.enter(now, act.State, act.Reason())
 			c.askSide(m, act.To, now)
 			return
 		case migration.Tell:
 			if act.Order == migration.Void && act.Line == 0 { // it cannot begin
 				c.giveUp(m, act.Why, now)
 			}
-			m.enter(now, act.State, act.Why)
-			c.tellSide(m, act.Order, act.To, now)
+			m.enter(now, act.State, act.Reason())
+			c.tellSide(m, act, now)
 			return
 		case migration.Commit:
 			if !c.commit(m, act, now) {
@@ -59,10 +59,7 @@ func (c *Core) conduct(m *move, now time.Time) {
 
 // mark notes what a move waits for, and since when somebody should know.
 func (c *Core) mark(m *move, act migration.Action, paused bool, now time.Time) {
-	m.waiting = act.Why
-	if act.Line > 0 {
-		m.waiting = fmt.Sprintf("%s (line %d)", act.Why, act.Line)
-	}
+	m.waiting = act.Reason()
 	if m.failing != "" {
 		m.waiting += "; " + m.failing
 	}
@@ -117,11 +114,11 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 		return false
 	}
 	if act.End == migration.Ambiguous && cl.Phase == store.Ambiguous {
-		m.enter(now, act.State, act.Why)
+		m.enter(now, act.State, act.Reason())
 		return false
 	}
 	row := m.row
-	row.Steps = append(slices.Clone(m.row.Steps), migration.Step{At: now, Name: "claim " + string(act.End), Detail: fmt.Sprintf("%s (line %d)", act.Why, act.Line)})
+	row.Steps = append(slices.Clone(m.row.Steps), migration.Step{At: now, Name: "claim " + string(act.End), Detail: act.Reason()})
 	row.State = act.State
 	next := cl.Claim
 	next.Seen, next.Since, next.GrantedBy = now, now, "migration "+row.ID

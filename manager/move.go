@@ -102,11 +102,14 @@ func (m *move) step(now time.Time, name, detail string) {
 	m.dirty = true
 }
 
-// told notes the first time that an order was sent.
-func (m *move) told(now time.Time, kind migration.Order, host string) {
-	name := "ordered " + string(kind)
-	if !slices.ContainsFunc(m.row.Steps, func(s migration.Step) bool { return s.Name == name && s.Detail == host }) {
-		m.step(now, name, host)
+// told notes the first time that an order was sent, and the line that it follows from.
+func (m *move) told(now time.Time, act migration.Action, host string) {
+	name, detail := "ordered "+string(act.Order), host
+	if act.Line > 0 {
+		detail += ": " + act.Reason()
+	}
+	if !slices.ContainsFunc(m.row.Steps, func(s migration.Step) bool { return s.Name == name && s.Detail == detail }) {
+		m.step(now, name, detail)
 	}
 }
 

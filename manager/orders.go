@@ -211,9 +211,9 @@ func settleBody(keep, autostart bool, definition string) *agentv1.Order {
 }
 
 // tellSide gives a move's order to one of its sides.
-func (c *Core) tellSide(m *move, kind migration.Order, to migration.Side, now time.Time) {
+func (c *Core) tellSide(m *move, act migration.Action, now time.Time) {
 	name := m.row.Source
-	if to == migration.Target {
+	if act.To == migration.Target {
 		name = m.row.Target
 	}
 	h := c.hosts[name]
@@ -224,9 +224,9 @@ func (c *Core) tellSide(m *move, kind migration.Order, to migration.Side, now ti
 	if cl := c.claims[m.row.Domain]; cl != nil {
 		epoch = cl.Epoch
 	}
-	key := orderKey{name, m.row.Domain, m.row.ID, string(kind)}
-	if c.tell(h, key, epoch, c.body(m, kind, to), now) {
-		m.told(now, kind, name)
+	key := orderKey{name, m.row.Domain, m.row.ID, string(act.Order)}
+	if c.tell(h, key, epoch, c.body(m, act.Order, act.To), now) {
+		m.told(now, act, name)
 		return
 	}
 	// Answered, and still wanted: look whether it had its effect.

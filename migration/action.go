@@ -1,5 +1,7 @@
 package migration
 
+import "fmt"
+
 // Do is the kind of an Action.
 type Do string
 
@@ -50,4 +52,12 @@ type Action struct {
 	// Owed: a Void that the target has not confirmed and must get whenever it
 	// answers, with Commit.
 	Owed bool
+}
+
+// Reason is why, with the line of the table that says so, if one does.
+func (a Action) Reason() string {
+	if a.Line == 0 {
+		return a.Why
+	}
+	return fmt.Sprintf("%s (line %d)", a.Why, a.Line)
 }

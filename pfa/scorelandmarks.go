@@ -83,13 +83,13 @@ func (m *Model) scoreTable(ctx context.Context, drives []Drive, name string, r i
 			}
 			marks = append(marks, l)
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		for _, line := range m.landmarkLines(marks) {
 			if _, err := w.Write(line); err != nil {
 				return err
 			}
-		}
-		if err := ctx.Err(); err != nil {
-			return err
 		}
 		if done += len(marks); progress != nil {
 			progress(done)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -71,9 +72,11 @@ func writeWhole(path string, content []byte) error {
 // progressEvery is how often long work says how far it is.
 const progressEvery = 5 * time.Second
 
-// progress says on stderr how far long work is, not too often.
+// progress says on stderr how far long work is, not too often. Work that nobody
+// waits for any more may still use it.
 type progress struct {
-	w           io.Writer
+	mu          sync.Mutex
+	w           io.Writer // nil: nothing is said any more
 	start, last time.Time
 }
 
@@ -83,14 +86,25 @@ func newProgress(c *cli.Context) *progress {
 }
 
 // step is said at once.
-func (p *progress) step(format string, args ...any) {
-	p.last = time.Now()
-	fmt.Fprintf(p.w, "%4.0fs  %s\n", p.last.Sub(p.start).Seconds(), fmt.Sprintf(format, args...))
-}
+func (p *progress) step(format string, args ...any) { p.say(0, format, args...) }
 
 // at is said when nothing was for a while.
-func (p *progress) at(format string, args ...any) {
-	if time.Since(p.last) >= progressEvery {
-		p.step(format, args...)
+func (p *progress) at(format string, args ...any) { p.say(progressEvery, format, args...) }
+
+func (p *progress) say(silence time.Duration, format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if p.w == nil || now.Sub(p.last) < silence {
+		return
 	}
+	p.last = now
+	fmt.Fprintf(p.w, "%4.0fs  %s\n", now.Sub(p.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// end makes sure that nothing is said after it.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.w = nil
 }

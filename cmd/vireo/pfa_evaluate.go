@@ -67,8 +67,9 @@ func evaluateHistory(c *cli.Context) (none pfa.Metrics, err error) {
 	if err != nil {
 		return none, err
 	}
-	newProgress(c).step("%d drives read; training and judging three folds", len(h.drives))
-	return interruptible(c, func() (pfa.Metrics, error) { return pfa.Evaluate(h.drives, from, complete) })
+	said := newProgress(c)
+	said.step("%d drives read; training and judging three folds", len(h.drives))
+	return interruptible(c, said, func() (pfa.Metrics, error) { return pfa.Evaluate(h.drives, from, complete) })
 }
 
 // evaluateDaily judges one model.

@@ -150,7 +150,7 @@ func ownOrRead(c *cli.Context, said *progress) (history, error) {
 // keepModel trains and writes the model and its card.
 func keepModel(c *cli.Context, said *progress, train func() (trained, pfa.Metrics, error)) error {
 	var e pfa.Metrics
-	model, err := interruptible(c, func() (m trained, err error) {
+	model, err := interruptible(c, said, func() (m trained, err error) {
 		m, e, err = train()
 		return m, err
 	})
@@ -231,8 +231,9 @@ func recordedSerials(dir string) ([]string, error) {
 }
 
 // interruptible runs long work that knows no context and has no effect: when it
-// is interrupted the process ends, and nothing was written.
-func interruptible[T any](c *cli.Context, work func() (T, error)) (out T, err error) {
+// is interrupted the process ends, and nothing was written. The work says how far
+// it is by said, and nothing more once it is given up.
+func interruptible[T any](c *cli.Context, said *progress, work func() (T, error)) (out T, err error) {
 	done := make(chan struct{})
 	var made T
 	var failed error
@@ -244,6 +245,7 @@ func interruptible[T any](c *cli.Context, work func() (T, error)) (out T, err er
 	case <-done:
 		return made, failed
 	case <-c.Context.Done():
+		said.end()
 		return out, c.Context.Err()
 	}
 }
