@@ -209,13 +209,17 @@ func (c *Core) resumeOwn(d *domain, o *agentv1.Order, now time.Time) {
 
 // destroyOwn destroys the source's own stopped copy, when the target's runs.
 func (c *Core) destroyOwn(d *domain, o *agentv1.Order, now time.Time) {
-	dep := d.leaving()
-	if dep == nil || d.Attempt.ID != o.GetAttempt() {
-		c.refuse(d, o, now, "this host is not the source of attempt %s", o.GetAttempt())
-		return
-	}
 	c.looked(d, o, func(now time.Time) {
-		dep := d.departure()
+		next := d.raised(o)
+		left := d.leaving() == nil || d.Attempt.ID != o.GetAttempt()
+		if left {
+			if why := c.notLeftByHand(d, o.GetAttempt(), now); why != "" {
+				c.refuse(d, o, now, "%s", why)
+				return
+			}
+			d.leftByHand(&next, o.GetAttempt())
+		}
+		dep := next.Attempt.Departure
 		switch {
 		case dep.Gone == journal.ByTheMove:
 			c.done(d, o, now)
@@ -226,14 +230,18 @@ func (c *Core) destroyOwn(d *domain, o *agentv1.Order, now time.Time) {
 		case dep.Call == journal.CallOut:
 			c.refuse(d, o, now, "the migrate call is out")
 			return
-		case !d.stoppedByMove() || d.seen.Job.Active():
+		case !left && !d.stoppedByMove() || d.seen.Job.Active():
 			c.refuse(d, o, now, "the domain is not stopped by the move: %s (%s), job %s", d.seen.State, d.seen.Reason, d.seen.Job.Operation)
 			return
 		}
-		next := d.raised(o)
-		next.Attempt.Departure.Destroying = true
+		dep.Destroying = true
+		old := d.Attempt
 		if !c.promise(d, o, next, now) {
 			return
+		}
+		if left {
+			c.unwatch(d, old)
+			c.watch(d, now)
 		}
 		d.exit.struck = now
 		want := virt.Expect{ID: d.seen.ID, State: virt.StatePaused, Attempt: d.seen.Attempt}
@@ -251,4 +259,34 @@ func (c *Core) destroyOwn(d *domain, o *agentv1.Order, now time.Time) {
 			c.done(d, o, now)
 		})
 	})
+}
+
+// notLeftByHand says why the process here is not one that somebody's migration has
+// stopped and left, "" when it is. No agent has called for such a move, so what
+// libvirt shows has to say it.
+func (c *Core) notLeftByHand(d *domain, attempt string, now time.Time) string {
+	why := c.callMayBeOut(d, now)
+	switch {
+	case d.open() != nil, d.Attempt != nil && d.Attempt.ID == attempt, d.copyOf(attempt), d.IsVoid(attempt):
+		return fmt.Sprintf("this host is not the source of attempt %s", attempt)
+	case why != "":
+		return why
+	case !d.present():
+		return "the domain has no process here"
+	case !d.seen.PausedByMove():
+		return fmt.Sprintf("the domain is not stopped by a migration: %s (%s)", d.seen.State, d.seen.Reason)
+	}
+	return ""
+}
+
+// leftByHand gives the journal's entry the departure of a move that no agent has
+// begun: from here on its end is watched like any other's.
+func (d *domain) leftByHand(next *journal.Domain, attempt string) {
+	retire(next)
+	next.Phase, next.Confirmed = journal.Transferring, false
+	next.Attempt = &journal.Attempt{ID: attempt, Role: journal.Source, Stage: journal.Started, Departure: &journal.Departure{
+		Process:    journal.Proc{PID: d.seen.Process.PID, StartTime: d.seen.Process.StartTime, LibvirtID: d.seen.ID},
+		Persistent: d.seen.Persistent, Autostart: d.seen.Autostart,
+		Call: journal.CallEnded, Stopped: true,
+	}}
 }

@@ -335,6 +335,27 @@ func TestDestroyOwn(t *testing.T) {
 	}
 }
 
+// Line 6 of a migration by hand: the source's agent has called nobody, and finds a
+// copy that a migration has stopped and left.
+func TestDestroyOwnByHand(t *testing.T) {
+	w, a, b := stage(t)
+	w.fleet.At(guest, virttest.Finished, func() { a.host.KillLibvirtd() })
+	must(t, a.host.StartMigrate(virt.MigrateParams{UUID: guest, DestURI: b.host.URI(), Persist: true}, func(error) {}))
+	a.mustSay(t, refusedOutcome, "a migration that is not this agent's is under way", say(11, "m1", &agentv1.DestroyOwn{}))
+	w.until("runs on the target", func() bool { return strings.Join(w.fleet.RunningOn(guest), ",") == "B" })
+	a.host.StartLibvirtd()
+	w.pass(10 * time.Second)
+	a.mustSay(t, doneOutcome, "", say(11, "m1", &agentv1.DestroyOwn{}))
+	w.until("gone by the move", func() bool { return a.sees().GetGone() == agentv1.Gone_GONE_BY_THE_MOVE })
+	a.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Settle{}))
+	if s := a.sees().GetState(); s != agentv1.DomainState_DOMAIN_STATE_NONE {
+		t.Errorf("source: %s, want nothing left", s)
+	}
+	if on := strings.Join(w.fleet.RunningOn(guest), ","); on != "B" {
+		t.Errorf("runs on %q", on)
+	}
+}
+
 func TestDestroyOwnNeverTakesARunningCopy(t *testing.T) {
 	w, a, _ := leaving(t)
 	a.mustSay(t, refusedOutcome, "the migrate call is out", say(11, "m1", &agentv1.DestroyOwn{}))

@@ -31,18 +31,18 @@ func (c *Core) conduct(m *move, now time.Time) {
 		c.mark(m, act, paused(m, a, b), now)
 		switch act.Do {
 		case migration.Wait:
-			m.enter(now, act.State, act.Reason())
+			m.enter(now, act)
 			c.hurry(m, act, a, b, now)
 			return
 		case migration.Ask:
-			m.enter(now, act.State, act.Reason())
+			m.enter(now, act)
 			c.askSide(m, act.To, now)
 			return
 		case migration.Tell:
 			if act.Order == migration.Void && act.Line == 0 { // it cannot begin
 				c.giveUp(m, act.Why, now)
 			}
-			m.enter(now, act.State, act.Reason())
+			m.enter(now, act)
 			c.tellSide(m, act, now)
 			return
 		case migration.Commit:
@@ -114,7 +114,7 @@ func (c *Core) commit(m *move, act migration.Action, now time.Time) bool {
 		return false
 	}
 	if act.End == migration.Ambiguous && cl.Phase == store.Ambiguous {
-		m.enter(now, act.State, act.Reason())
+		m.enter(now, act)
 		return false
 	}
 	row := m.row

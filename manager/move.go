@@ -120,13 +120,17 @@ func (m *move) saw(now time.Time, name, detail string) {
 	}
 }
 
-// enter changes the state that is shown.
-func (m *move) enter(now time.Time, state migration.State, why string) {
-	if m.row.State == state || state == "" {
+// enter changes the state that is shown. A line of the table is told also when it
+// changes no state.
+func (m *move) enter(now time.Time, act migration.Action) {
+	name, why := string(act.State), act.Reason()
+	told := func(s migration.Step) bool { return s.Name == name && s.Detail == why }
+	switch {
+	case act.State == "", act.State == m.row.State && (act.Line == 0 || slices.ContainsFunc(m.row.Steps, told)):
 		return
 	}
-	m.row.State = state
-	m.step(now, string(state), why)
+	m.row.State = act.State
+	m.step(now, name, why)
 }
 
 // see takes what both sides show into what is only shown, and notices when the

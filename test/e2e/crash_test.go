@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -61,25 +60,9 @@ func TestLostFinish(t *testing.T) {
 	fleet.Watched(t, time.Second, func() {
 		fleet.Must(t, "evacuate", "h1", "--yes", "--detach", "--reason", "to lose an answer")
 		guest, move := transferring(t, "h1")
-		if err := fleet.Signal(t.Context(), move.Target, "libvirtd", unix.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		fleet.Until(t, time.Minute, func() string {
-			state, err := fleet.Virsh(t.Context(), "h1", "domjobinfo", guest)
-			if err == nil && len(state) > 0 && slices.Contains([]string{"None"}, jobType(state)) {
-				return ""
-			}
-			if err != nil {
-				return "" // it has left h1
-			}
-			return "the source's libvirt has not given up"
-		})
-		if err := fleet.Signal(t.Context(), move.Target, "libvirtd", unix.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		if err := fleet.HealLinks(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		c := crossing{guest: guest, a: "h1", b: move.Target, id: move.Id}
+		answerLost(t, c)
+		goOn(t, c.b, "libvirtd")
 		fleet.Until(t, 2*time.Minute, func() string { return misplaced(t, guest) })
 		fleet.Until(t, 2*time.Minute, func() string {
 			if open := ask(t, &managerv1.ListMigrationsResponse{}, "migrations", "--open"); len(open.Migrations) > 0 {
