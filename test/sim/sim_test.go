@@ -36,12 +36,7 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// run runs one seed of so many days of a world with one manager.
-func run(t testing.TB, seed uint64, days int, trace func(string)) Result {
-	t.Helper()
-	return runWith(t, 1, seed, days, trace)
-}
-
+// runWith runs one seed of so many days of a world with so many managers.
 func runWith(t testing.TB, managers int, seed uint64, days int, trace func(string)) Result {
 	t.Helper()
 	dir := t.TempDir()
