@@ -11,7 +11,7 @@ type Service struct {
 	Argv    []string `json:"argv"`            // Argv[0] is looked up in Env's PATH, or the supervisor's
 	Env     []string `json:"env,omitempty"`   // added to the supervisor's own
 	Log     string   `json:"log"`             // file that takes its standard output and error, appended
-	Nice    int      `json:"nice,omitempty"`  // its priority, as systemd's Nice
+	Nice    int      `json:"nice,omitempty"`  // its priority, as systemd's Nice with a CPUWeight to match
 	Restart bool     `json:"restart"`         // start it again when it ends
 	Dirs    []string `json:"dirs,omitempty"`  // made before it starts if they are missing, as systemd makes RuntimeDirectory
 	Ready   string   `json:"ready,omitempty"` // Unix socket that accepts when the service is up; the next service waits for it

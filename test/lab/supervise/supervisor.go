@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -138,13 +139,28 @@ func spawn(svc Service) (int, error) {
 		return 0, fmt.Errorf("start %s: %w", svc.Name, err)
 	}
 	pid := p.Pid
-	if svc.Nice != 0 { // the group is the program's own, and takes in threads that it has begun already
-		if err := unix.Setpriority(unix.PRIO_PGRP, pid, svc.Nice); err != nil {
+	if svc.Nice != 0 {
+		if err := prefer(pid, svc.Nice); err != nil {
 			return 0, errors.Join(fmt.Errorf("priority of %s: %w", svc.Name, err), p.Kill())
 		}
 	}
 	// The loop waits for it itself, with everybody else's orphans.
 	return pid, p.Release()
+}
+
+// prefer gives a program that leads a session its priority, before others of its
+// session and, where the kernel shares the processor between sessions first
+// (autogroup), its session before others.
+func prefer(pid, nice int) error {
+	// The group is the program's own, and takes in threads that it has begun already.
+	if err := unix.Setpriority(unix.PRIO_PGRP, pid, nice); err != nil {
+		return err
+	}
+	err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), fmt.Append(nil, nice), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a kernel without it
+	}
+	return err
 }
 
 // probe waits until the service's socket accepts.
