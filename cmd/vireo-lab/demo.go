@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -16,7 +15,7 @@ func demoCommand() *cli.Command {
 		Usage: "let a recorded drive die again under one host; its guests are elsewhere in time",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "keep", EnvVars: []string{"KEEP"}, Usage: "leave the lab up"},
-			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "real `TIME` per recorded day"},
+			&cli.DurationFlag{Name: "every", Usage: "real `TIME` per recorded day; else a second, or more where the machine is slow"},
 		},
 		Action: func(c *cli.Context) error {
 			tty := term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""

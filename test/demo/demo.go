@@ -23,6 +23,12 @@ const (
 	// firstDay is the first recorded day that is replayed, counted from the
 	// drive's last one; everything before it is imported as the hosts' past.
 	firstDay = -25
+	// shortestDay is the real time of a recorded day. Where the machine is slow a day
+	// is longer: as long as a tenth of what the fleet took to come up, 10 s on two
+	// idle cores. A move takes as many days then as it does there, and not the machine
+	// decides whether the failure is outrun.
+	shortestDay, longestDay = time.Second, 5 * time.Second
+	daysOfComing            = 10
 	// afterEnd is how long is waited for the host to be empty after the last
 	// recorded day: what is not empty then was too late anyway.
 	afterEnd = 30 * time.Second
@@ -33,7 +39,7 @@ type Options struct {
 	Out   io.Writer     // the story, for people
 	Color bool          // Out is a terminal
 	Keep  bool          // leave the lab up
-	Every time.Duration // real time per recorded day; 0: one second
+	Every time.Duration // real time per recorded day; 0: one second, or more on a slow machine
 	Bin   string        // directory of the programs; "": found by the lab
 }
 
@@ -66,13 +72,10 @@ var ErrNotOutrun = errors.New("the failing host was not emptied before the recor
 
 // Run brings a lab up, tells the story and takes the lab down again.
 func Run(ctx context.Context, o Options) (res Result, err error) {
-	if o.Every == 0 {
-		o.Every = time.Second
-	}
 	began := time.Now()
 	s := &story{Options: o, text: newText(o.Out, o.Color)}
 	s.text.line("Drive %s failed in a data centre on 2014-09-29; its daily SMART record was kept. Here it dies again, under the root", FailingDrive)
-	s.text.line("file system of %s, a recorded day every %s. vireo's model was not trained on it. Will the host be empty in time?", FailingHost, o.Every)
+	s.text.line("file system of %s. vireo's model was not trained on it. Will the host be empty in time?", FailingHost)
 	s.text.chapter("A fleet: three KVM hosts, six guests, a manager, an agent on each host")
 	s.lab, err = lab.Up(ctx, lab.Options{Hosts: 3, Guests: 6, GuestMiB: 128, Bin: o.Bin, Say: func(line string) { s.text.dim("  " + line) }})
 	if err != nil {
@@ -80,6 +83,10 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	}
 	if !o.Keep {
 		defer func() { err = errors.Join(err, s.lab.Down()) }()
+	}
+	if s.Every == 0 {
+		came := time.Since(began) / daysOfComing
+		s.Every = min(max(shortestDay, came.Round(100*time.Millisecond)), longestDay)
 	}
 	for _, step := range []func(context.Context) error{s.settle, s.past, s.before, s.replay, s.after} {
 		if err := step(ctx); err != nil {

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,8 @@ type restingState struct {
 	// hurts says that the guest cannot come through unharmed: a person ends it, or
 	// it runs twice by a plain virsh migrate.
 	hurts bool
+	// usual states are tried in every run of the tests; VIREO_LONG tries all.
+	usual bool
 }
 
 var plain = []string{"--persistent", "--undefinesource"}
@@ -47,7 +50,7 @@ var restingStates = []restingState{
 			copied(t, c)
 			virsh(t, c.a, "domjobabort", c.guest)
 		}},
-	{line: 4, name: "the answer of the last step is lost", state: "rolled_back", at: "a",
+	{line: 4, name: "the answer of the last step is lost", state: "rolled_back", at: "a", usual: true,
 		reach: func(t *testing.T, c crossing) {
 			bothLeft(t, c)
 			goOn(t, lab.ManagerName, "manager")
@@ -70,12 +73,12 @@ var restingStates = []restingState{
 			})
 			goOn(t, c.a, "agent")
 		}},
-	{line: 6, name: "the same by hand: the target's copy runs by itself", byHand: plain, state: "done", at: "b",
+	{line: 6, name: "the same by hand: the target's copy runs by itself", byHand: plain, state: "done", at: "b", usual: true,
 		reach: func(t *testing.T, c crossing) {
 			killedInFinish(t, c)
 			goOn(t, c.b, "libvirtd")
 		}},
-	{line: 7, name: "it ran again on the source and was ended there", state: "failed", at: "", hurts: true,
+	{line: 7, name: "it ran again on the source and was ended there", state: "failed", at: "", hurts: true, usual: true,
 		reach: func(t *testing.T, c crossing) {
 			bothLeft(t, c)
 			virsh(t, c.a, "destroy", c.guest)
@@ -142,7 +145,11 @@ var restingStates = []restingState{
 // TestRestingStates: every line of the table is reached on real libvirt, is seen
 // for what it is, and ends as the table says.
 func TestRestingStates(t *testing.T) {
+	long := os.Getenv("VIREO_LONG") != ""
 	for _, s := range restingStates {
+		if !long && !s.usual {
+			continue
+		}
 		if !t.Run(fmt.Sprintf("line %d: %s", s.line, s.name), func(t *testing.T) { rests(t, s) }) {
 			if err := fleet.Heal(t.Context()); err != nil {
 				t.Fatal(err)
