@@ -58,12 +58,10 @@ var mutants = []mutant{
 	one("gone otherwise is gone by the move", departure, "return journal.Otherwise // seen all the way", "return journal.ByTheMove"),
 	one("shut down is gone by the move", departure, "return journal.Otherwise // only a guest that runs shuts down", "return journal.ByTheMove"),
 	one("what nobody knows is gone by the move", departure, "case d.blind && (shutOff || went):\n\t\treturn journal.NobodyKnows", "case d.blind && (shutOff || went):\n\t\treturn journal.ByTheMove"),
-	{name: "a void crosses the switch or a destroy (and the manager carries each void to the other side)", edits: []edit{
+	{name: "a void crosses the switch or a destroy", edits: []edit{
 		{"agent/order_void.go", "case dep.Gone == journal.ByTheMove:\n\t\tc.looked", "case false:\n\t\tc.looked"},
 		{"agent/order_void.go", `case dep.Gone == "" && d.exit.ended:`, "case false:"},
-		{"agent/order_void.go", `case dep.Gone == "" && dep.Destroying:`, "case false:"},
-		{rest, "case b.GuardedCopy() && a.Gone == GoneByMove:", "case b.GuardedCopy() && a.Gone == GoneByMove && !a.Void:"},
-		{rest, "case b.GuardedCopy() && a.Gone == GoneOtherwise && !k.OwnerPaused:", "case b.GuardedCopy() && (a.Gone == GoneOtherwise && !k.OwnerPaused || a.Void):"}}},
+		{"agent/order_void.go", `case dep.Gone == "" && dep.Destroying:`, "case false:"}}},
 	one("a void while the call is out", "agent/order_void.go", `case dep.Gone == "" && dep.Call == journal.CallOut:`, "case false:"),
 	one("alone, whatever way it went", "agent/alone.go", "dep.Gone == journal.ByTheMove && !dep.Destroying", `dep.Gone != "" && !dep.Destroying`),
 	one("the call's return code decides", copies, "\tif out.Presence == migration.None {\n\t\tout.Gone",
