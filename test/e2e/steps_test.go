@@ -72,10 +72,7 @@ var holds = []hold{
 			// libvirt's call returns 200 ms after the guest has gone: time enough to
 			// stop the agent that would settle what is left then.
 			quickly(t, func() bool { return stepSeen("runs on the target")(t, c) })
-			if err := unix.Kill(m.Agent, unix.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			if err := standstill.Await(m.Agent); err != nil {
+			if err := standstill.Stop(m.Agent); err != nil {
 				t.Fatal(err)
 			}
 		},

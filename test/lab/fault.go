@@ -50,10 +50,10 @@ func (l *Lab) Signal(ctx context.Context, machine, service string, signal unix.S
 
 // send sends a signal; a process that is stopped with it stands still when it returns.
 func send(pid int, signal unix.Signal) error {
-	if err := unix.Kill(pid, signal); err != nil || signal != unix.SIGSTOP {
-		return err
+	if signal == unix.SIGSTOP {
+		return standstill.Stop(pid)
 	}
-	return standstill.Await(pid)
+	return unix.Kill(pid, signal)
 }
 
 // SignalGuest sends a signal to every QEMU process of a guest.

@@ -6,11 +6,21 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is far more than a loaded machine needs to stop a process; only a
 // thread that waits for a dead disk takes longer.
 const patience = 10 * time.Second
+
+// Stop sends SIGSTOP to a process and returns when it stands still.
+func Stop(pid int) error {
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		return fmt.Errorf("stop process %d: %w", pid, err)
+	}
+	return Await(pid)
+}
 
 // Await returns when every thread of a process that was sent SIGSTOP has stopped or
 // ended. A process that is gone stands still. It fails when a thread goes on for 10 s.

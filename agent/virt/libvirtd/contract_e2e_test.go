@@ -187,10 +187,7 @@ func testHungGuest(t *testing.T, bench virttest.Bench) {
 	if err != nil || p.PID == 0 {
 		t.Fatalf("process: %+v, %v", p, err)
 	}
-	if err := unix.Kill(p.PID, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	if err := standstill.Await(p.PID); err != nil {
+	if err := standstill.Stop(p.PID); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Kill(p.PID, unix.SIGCONT) }()
