@@ -85,6 +85,28 @@ func TestDoneSaysWhatIsTrue(t *testing.T) {
 	}
 }
 
+// TestStoryNamesTheLines: the steps of a move say which lines of the table it came
+// to, and which order followed from which, each once.
+func TestStoryNamesTheLines(t *testing.T) {
+	w := fleet(t)
+	w.hosts["h1"].loseFinish = true
+	w.evacuate("h1")
+	w.until("g1 is rolled back", 60*time.Second, func() bool { return w.row("g1").State == migration.RolledBack })
+	told := map[string]int{}
+	for _, s := range w.row("g1").Steps {
+		told[s.Name+": "+s.Detail]++
+	}
+	target := w.row("g1").Target
+	for _, want := range []string{
+		"aborting: the source runs on, the target keeps a paused copy (line 4)", "ordered void: h1 (line 4)", "ordered void: " + target + " (line 4)",
+		"claim held by source: the source runs on, nothing is on the target (line 3)",
+	} {
+		if told[want] != 1 {
+			t.Errorf("%q is told %d times in %v", want, told[want], w.row("g1").Steps)
+		}
+	}
+}
+
 func TestOutcomeInWords(t *testing.T) {
 	said := &agentv1.Domain{Attempt: "m-1", CallError: "operation failed: no answer"}
 	for _, tt := range []struct {

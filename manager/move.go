@@ -102,15 +102,21 @@ func (m *move) step(now time.Time, name, detail string) {
 	m.dirty = true
 }
 
-// told notes the first time that an order was sent, and the line that it follows from.
-func (m *move) told(now time.Time, act migration.Action, host string) {
-	name, detail := "ordered "+string(act.Order), host
-	if act.Line > 0 {
-		detail += ": " + act.Reason()
-	}
+// stepOnce adds to the row's story what is not in it yet.
+func (m *move) stepOnce(now time.Time, name, detail string) {
 	if !slices.ContainsFunc(m.row.Steps, func(s migration.Step) bool { return s.Name == name && s.Detail == detail }) {
 		m.step(now, name, detail)
 	}
+}
+
+// told notes the first time that an order was sent, and by which line; what the line
+// says, enter has told.
+func (m *move) told(now time.Time, act migration.Action, host string) {
+	name, detail := "ordered "+string(act.Order), host
+	if act.Line > 0 {
+		detail += fmt.Sprintf(" (line %d)", act.Line)
+	}
+	m.stepOnce(now, name, detail)
 }
 
 // saw notes the first time that something was seen.
@@ -124,13 +130,14 @@ func (m *move) saw(now time.Time, name, detail string) {
 // changes no state.
 func (m *move) enter(now time.Time, act migration.Action) {
 	name, why := string(act.State), act.Reason()
-	told := func(s migration.Step) bool { return s.Name == name && s.Detail == why }
 	switch {
-	case act.State == "", act.State == m.row.State && (act.Line == 0 || slices.ContainsFunc(m.row.Steps, told)):
-		return
+	case act.State == "":
+	case act.State != m.row.State:
+		m.row.State = act.State
+		m.step(now, name, why)
+	case act.Line > 0:
+		m.stepOnce(now, name, why)
 	}
-	m.row.State = act.State
-	m.step(now, name, why)
 }
 
 // see takes what both sides show into what is only shown, and notices when the
