@@ -185,3 +185,50 @@ func transferring(t *testing.T, host string) (guest string, move *managerv1.Migr
 	})
 	return guest, move
 }
+
+// virsh runs virsh on a host; it has to succeed.
+func virsh(t *testing.T, host string, args ...string) {
+	t.Helper()
+	if out, err := fleet.Virsh(t.Context(), host, args...); err != nil {
+		t.Fatalf("virsh %s on %s: %s %v", strings.Join(args, " "), host, out, err)
+	}
+}
+
+// isState waits until a host's libvirt says so.
+func isState(t *testing.T, host, guest, state string) {
+	t.Helper()
+	fleet.Until(t, time.Minute, func() string {
+		out, err := fleet.Virsh(t.Context(), host, "domstate", guest)
+		if now := strings.TrimSpace(out); err != nil || now != state {
+			return fmt.Sprintf("%s is %q on %s, expected it %s: %v", guest, now, host, state, err)
+		}
+		return ""
+	})
+}
+
+// copiesOf returns the hosts with a process of a guest.
+func copiesOf(t *testing.T, guest string) (hosts []string) {
+	t.Helper()
+	states, err := fleet.GuestStates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		if s.Name == guest {
+			for _, c := range s.Copies {
+				hosts = append(hosts, c.Host)
+			}
+		}
+	}
+	return hosts
+}
+
+// beatsFrom says whether a guest is heard from a host, now.
+func beatsFrom(t *testing.T, guest, host string) bool {
+	t.Helper()
+	g, err := fleet.Heartbeats().Guest(t.Context(), guest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.Host == host && g.SilentMS < 500
+}

@@ -108,9 +108,7 @@ func TestStartByHand(t *testing.T) {
 // restarted stops a guest and starts it again on the same host, with a new claim.
 func restarted(t *testing.T, host, guest string) {
 	t.Helper()
-	if _, err := fleet.Virsh(t.Context(), host, "destroy", guest); err != nil {
-		t.Fatal(err)
-	}
+	virsh(t, host, "destroy", guest)
 	fleet.Until(t, 10*time.Second, func() string {
 		if c := claimOf(t, guest); c != nil {
 			return fmt.Sprintf("the claim of a guest that is off is %s by %s", c.Phase, c.Holder)
@@ -118,9 +116,7 @@ func restarted(t *testing.T, host, guest string) {
 		return ""
 	})
 	begun := time.Now()
-	if _, err := fleet.Virsh(t.Context(), host, "start", guest); err != nil {
-		t.Fatal(err)
-	}
+	virsh(t, host, "start", guest)
 	t.Logf("virsh start with a grant: %s", time.Since(begun).Round(time.Millisecond))
 	heard(t)
 }
@@ -200,9 +196,7 @@ func TestStartWithoutAgent(t *testing.T) {
 		}
 		starts = append(starts, start)
 	}
-	if _, err := fleet.Virsh(t.Context(), "h1", "destroy", guest); err != nil {
-		t.Fatal(err)
-	}
+	virsh(t, "h1", "destroy", guest)
 	said := refused(t, "h2", "start", guest)
 	if !strings.Contains(said, "vireo: this host does not hold the claim of "+guest+", and the agent does not answer") {
 		t.Errorf("virsh start says %q", said)
@@ -280,9 +274,7 @@ func TestMigrationByHand(t *testing.T) {
 	at := "h2"
 	for _, to := range []string{"h3", "h1"} {
 		fleet.Watched(t, time.Second, func() {
-			if out, err := fleet.Virsh(t.Context(), at, "migrate", "--live", "--p2p", "--persistent", "--undefinesource", guest, "qemu+tcp://"+to+"/system"); err != nil {
-				t.Fatalf("from %s to %s: %s %v", at, to, out, err)
-			}
+			virsh(t, at, "migrate", "--live", "--p2p", "--persistent", "--undefinesource", guest, "qemu+tcp://"+to+"/system")
 		})
 		fleet.Until(t, 90*time.Second, func() string {
 			if c := claimOf(t, guest); c == nil || c.Holder != to || c.Phase != "held" {

@@ -3,11 +3,9 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,10 +65,7 @@ var restingStates = []restingState{
 			killedInFinish(t, c)
 			goOn(t, c.b, "libvirtd")
 			isState(t, c.b, c.guest, "paused")
-			fleet.Until(t, time.Minute, func() string {
-				_, err := fleet.Virsh(t.Context(), c.b, "resume", c.guest)
-				return words(err)
-			})
+			virsh(t, c.b, "resume", c.guest) // waits for libvirt's job, if that is not over
 			goOn(t, c.a, "agent")
 		}},
 	{line: 6, name: "the same by hand: the target's copy runs by itself", byHand: plain, state: "done", at: "b", usual: true,
@@ -163,7 +158,12 @@ func rests(t *testing.T, s restingState) {
 	settled(t)
 	heard(t)
 	do := func() {
-		c := on(t, s)
+		var c crossing
+		if s.byHand == nil {
+			c = cross(t, nil)
+		} else {
+			c = crossByHand(t, s.byHand)
+		}
 		if s.reach != nil {
 			s.reach(t, c)
 		}
@@ -187,41 +187,6 @@ func rests(t *testing.T, s restingState) {
 		fleet.Watched(t, 2*time.Second, do)
 	}
 	finishedWithReasons(t)
-}
-
-// on begins the move of a resting state.
-func on(t *testing.T, s restingState) crossing {
-	t.Helper()
-	if s.byHand == nil {
-		return cross(t, nil)
-	}
-	c := crossing{guest: fleet.Guests[0].Name}
-	var wrong string
-	if c.a, wrong = runsOnce(t, c.guest); wrong != "" {
-		t.Fatal(wrong)
-	}
-	c.b = fleet.Hosts[0].Name
-	if c.b == c.a {
-		c.b = fleet.Hosts[1].Name
-	}
-	if err := fleet.Shape(t.Context(), c.a, c.b, copying); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		args := append([]string{"migrate", "--live", "--p2p"}, s.byHand...)
-		_, _ = fleet.Virsh(context.WithoutCancel(t.Context()), c.a, append(args, c.guest, "qemu+tcp://"+c.b+"/system")...)
-	}()
-	fleet.Until(t, 30*time.Second, func() string {
-		moves := ask(t, &managerv1.ListMigrationsResponse{}, "migrations", "--open")
-		for _, m := range moves.Migrations {
-			if m.DomainName == c.guest {
-				c.id = m.Id
-				return ""
-			}
-		}
-		return "nothing is known of a migration by hand"
-	})
-	return c
 }
 
 // ended waits until the guest is where the resting state leaves it, and lets one
@@ -253,109 +218,4 @@ func took(m *managerv1.Migration, line int) bool {
 	return slices.ContainsFunc(m.GetSteps(), func(s *managerv1.Step) bool {
 		return strings.Contains(s.GetDetail(), fmt.Sprintf("(line %d)", line))
 	})
-}
-
-// copied waits until libvirt has copied some memory.
-func copied(t *testing.T, c crossing) {
-	t.Helper()
-	quickly(t, func() bool { return job(t, c).processed })
-}
-
-// jobNow is what the source's libvirt says of its job: whether some memory has gone
-// over, whether little is left, and whether there is no job.
-type jobNow struct{ processed, little, over bool }
-
-func job(t *testing.T, c crossing) (j jobNow) {
-	t.Helper()
-	out, err := fleet.Virsh(t.Context(), c.a, "domjobinfo", c.guest)
-	for line := range strings.Lines(out) {
-		if of, ok := strings.CutPrefix(line, "Memory processed:"); ok {
-			j.processed = !strings.HasPrefix(strings.TrimSpace(of), "0.000")
-		}
-		if of, ok := strings.CutPrefix(line, "Memory remaining:"); ok {
-			f := strings.Fields(of)
-			mib, err := strconv.ParseFloat(f[0], 64)
-			j.little = err == nil && (f[1] != "MiB" || mib < 40)
-		}
-	}
-	j.over = err == nil && jobType(out) == "None"
-	return j
-}
-
-// targetStands stops the target's libvirtd when most of the memory has arrived. The
-// rest goes over at full speed: the target's QEMU has everything before the source's
-// libvirtd, which then waits for the answer to its last step, gives up.
-func targetStands(t *testing.T, c crossing) {
-	t.Helper()
-	quickly(t, func() bool { j := job(t, c); return j.processed && j.little })
-	stop(t, c.b, "libvirtd")
-	if err := fleet.HealLinks(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// answerLost waits until the source's libvirtd has given up, and lets its guest run on.
-func answerLost(t *testing.T, c crossing) {
-	t.Helper()
-	targetStands(t, c)
-	fleet.Until(t, time.Minute, func() string {
-		if !job(t, c).over {
-			return "the source's libvirt has not given up"
-		}
-		return ""
-	})
-	isState(t, c.a, c.guest, "running")
-}
-
-// bothLeft loses the answer to the last step while the manager stands still: the
-// guest runs on the source, and its copy waits on the target.
-func bothLeft(t *testing.T, c crossing) {
-	t.Helper()
-	copied(t, c)
-	stop(t, lab.ManagerName, "manager")
-	answerLost(t, c)
-	goOn(t, c.b, "libvirtd")
-	isState(t, c.b, c.guest, "paused")
-}
-
-// killedInFinish kills the source's libvirtd when that waits for the answer to its
-// last step.
-func killedInFinish(t *testing.T, c crossing) {
-	t.Helper()
-	targetStands(t, c)
-	isState(t, c.a, c.guest, "paused")
-	time.Sleep(time.Second) // the last pass takes a third of it; the source gives up after four
-	killAll(t, [][2]string{{c.a, "libvirtd"}})
-}
-
-func isState(t *testing.T, host, guest, state string) {
-	t.Helper()
-	fleet.Until(t, time.Minute, func() string {
-		out, err := fleet.Virsh(t.Context(), host, "domstate", guest)
-		if now := strings.TrimSpace(out); err != nil || now != state {
-			return fmt.Sprintf("%s is %q on %s, expected it %s: %v", guest, now, host, state, err)
-		}
-		return ""
-	})
-}
-
-func goOn(t *testing.T, machine, service string) {
-	t.Helper()
-	if err := fleet.Signal(t.Context(), machine, service, unix.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func virsh(t *testing.T, host string, args ...string) {
-	t.Helper()
-	if out, err := fleet.Virsh(t.Context(), host, args...); err != nil {
-		t.Fatalf("virsh %s on %s: %s %v", strings.Join(args, " "), host, out, err)
-	}
-}
-
-func words(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }

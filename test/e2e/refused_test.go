@@ -5,21 +5,12 @@ package e2e
 import (
 	"errors"
 	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 )
-
-func jobType(domjobinfo string) string {
-	m := regexp.MustCompile(`Job type:\s+(\S+)`).FindStringSubmatch(domjobinfo)
-	if m == nil {
-		return ""
-	}
-	return m[1]
-}
 
 // TestNamesTaken gives both possible targets a domain of the guest's name: the
 // move is refused before anything starts, the guest stays, evacuate says so.

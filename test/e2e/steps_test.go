@@ -3,29 +3,16 @@
 package e2e
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"slices"
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
-	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
 	"github.com/vireo-kvm/vireo/test/lab"
 	"github.com/vireo-kvm/vireo/test/standstill"
 )
-
-// crossing is a guest on its way from a to b.
-type crossing struct {
-	guest, a, b, id string
-}
-
-// copying is the speed of the link: a guest's memory takes a few seconds, less
-// than it takes the manager to give up a host that does not answer.
-const copying = "300mbit"
 
 // hold keeps a move between two of its effects from outside: whoever would do
 // the next one is stopped, or does not hear of it, or its answer gets lost.
@@ -156,171 +143,6 @@ func crashAt(t *testing.T, h hold, victims func(crossing) [][2]string) {
 		}
 	})
 	finishedWithReasons(t)
-}
-
-// cross orders a move of g1 to another host, one that is not avoided because of
-// what an earlier crash made it refuse.
-func cross(t *testing.T, first func(*testing.T, crossing)) (c crossing) {
-	t.Helper()
-	c.guest = fleet.Guests[0].Name
-	var wrong string
-	if c.a, wrong = runsOnce(t, c.guest); wrong != "" {
-		t.Fatal(wrong)
-	}
-	api, err := fleet.API()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fleet.Until(t, 2*time.Minute, func() (refused string) {
-		for _, h := range fleet.Hosts {
-			if c.b = h.Name; c.b == c.a {
-				continue
-			}
-			if err := fleet.Shape(t.Context(), c.a, c.b, copying); err != nil {
-				t.Fatal(err)
-			}
-			if first != nil {
-				first(t, c)
-			}
-			moved, err := api.MoveClaim(t.Context(), connect.NewRequest(&managerv1.MoveClaimRequest{
-				Domain: fleet.Guests[0].UUID, Target: c.b, Reason: "to be disturbed",
-			}))
-			if err == nil {
-				c.id = moved.Msg.GetMigration().GetId()
-				return ""
-			}
-			refused = err.Error()
-			if err := fleet.Heal(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return refused
-	})
-	return c
-}
-
-// ends waits until a move has ended and its guest is at rest.
-func ends(t *testing.T, c crossing) {
-	t.Helper()
-	// A call whose return nobody will see counts as over after 40 s without a job.
-	fleet.Until(t, 4*time.Minute, func() string {
-		switch m := row(t, c); m.GetState() {
-		case "done", "rolled_back":
-			return unsettled(t)
-		case "failed", "unclear":
-			return fmt.Sprintf("%s → %s is %s: %s%s", m.GetSource(), m.GetTarget(), m.GetState(), m.GetWaiting(), m.GetOutcomeReason())
-		default:
-			return fmt.Sprintf("%s → %s is still %s: %s", m.GetSource(), m.GetTarget(), m.GetState(), m.GetWaiting())
-		}
-	})
-	m := row(t, c)
-	t.Logf("%s → %s ended %s: %s", m.GetSource(), m.GetTarget(), m.GetState(), m.GetOutcomeReason())
-}
-
-// row asks the manager for a move; nil while it does not answer.
-func row(t *testing.T, c crossing) *managerv1.Migration {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	api, err := fleet.API()
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := api.GetMigration(ctx, connect.NewRequest(&managerv1.GetMigrationRequest{Id: c.id}))
-	if err != nil {
-		return nil
-	}
-	return res.Msg.GetMigration()
-}
-
-func stepSeen(name string) func(*testing.T, crossing) bool {
-	return func(t *testing.T, c crossing) bool {
-		return slices.ContainsFunc(row(t, c).GetSteps(), func(s *managerv1.Step) bool { return s.GetName() == name })
-	}
-}
-
-// quickly waits for a moment that does not last.
-func quickly(t *testing.T, now func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !now(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			fleet.Story(t)
-			t.Fatal("the move did not come to where it was to be disturbed")
-		}
-	}
-}
-
-func stop(t *testing.T, machine, service string) {
-	t.Helper()
-	if err := fleet.Signal(t.Context(), machine, service, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func cutOff(t *testing.T, a, b string, oneWay bool) {
-	t.Helper()
-	if err := fleet.Cut(t.Context(), a, b, oneWay); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// killAll kills services and waits until each is back.
-func killAll(t *testing.T, services [][2]string) {
-	t.Helper()
-	starts := func(of [2]string) (n int, runs bool) {
-		m, err := fleet.Machine(t.Context(), of[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range m.Services {
-			if s.Name == of[1] {
-				return s.Starts, s.PID > 0
-			}
-		}
-		return 0, false
-	}
-	before := map[[2]string]int{}
-	for _, s := range services {
-		before[s], _ = starts(s)
-		if err := fleet.Signal(t.Context(), s[0], s[1], unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
-	fleet.Until(t, 30*time.Second, func() string {
-		for _, s := range services {
-			if n, runs := starts(s); n <= before[s] || !runs {
-				return s[1] + " of " + s[0] + " is not back"
-			}
-		}
-		return ""
-	})
-}
-
-// copiesOf returns the hosts with a process of a guest.
-func copiesOf(t *testing.T, guest string) (hosts []string) {
-	t.Helper()
-	states, err := fleet.GuestStates(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range states {
-		if s.Name == guest {
-			for _, c := range s.Copies {
-				hosts = append(hosts, c.Host)
-			}
-		}
-	}
-	return hosts
-}
-
-// beatsFrom says whether a guest is heard from a host, now.
-func beatsFrom(t *testing.T, guest, host string) bool {
-	t.Helper()
-	g, err := fleet.Heartbeats().Guest(t.Context(), guest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g.Host == host && g.SilentMS < 500
 }
 
 // TestManagerAwayAtTheSwitch takes the manager's machine away while a guest is
