@@ -23,12 +23,6 @@ const (
 	// firstDay is the first recorded day that is replayed, counted from the
 	// drive's last one; everything before it is imported as the hosts' past.
 	firstDay = -25
-	// shortestDay is the real time of a recorded day. Where the machine is slow a day
-	// is longer: as long as a tenth of what the fleet took to come up, 10 s on two
-	// idle cores. A move takes as many days then as it does there, and not the machine
-	// decides whether the failure is outrun.
-	shortestDay, longestDay = time.Second, 5 * time.Second
-	daysOfComing            = 10
 	// afterEnd is how long is waited for the host to be empty after the last
 	// recorded day: what is not empty then was too late anyway.
 	afterEnd = 30 * time.Second
@@ -85,8 +79,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		defer func() { err = errors.Join(err, s.lab.Down()) }()
 	}
 	if s.Every == 0 {
-		came := time.Since(began) / daysOfComing
-		s.Every = min(max(shortestDay, came.Round(100*time.Millisecond)), longestDay)
+		s.Every = dayOn(time.Since(began))
 	}
 	for _, step := range []func(context.Context) error{s.settle, s.past, s.before, s.replay, s.after} {
 		if err := step(ctx); err != nil {
@@ -99,6 +92,14 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		return s.result, ErrNotOutrun
 	}
 	return s.result, nil
+}
+
+// dayOn is the real time of a recorded day on a machine on which the fleet took so
+// long to come up: a tenth of that, 10 s on two idle cores. A move takes as many days
+// on a slow machine then as on a fast one, and not the machine decides whether the
+// failure is outrun. It is a second at least, and five at most, so that the story ends.
+func dayOn(up time.Duration) time.Duration {
+	return min(max(time.Second, (up/10).Round(100*time.Millisecond)), 5*time.Second)
 }
 
 // story is a run under way.

@@ -2,7 +2,9 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// preferred is the Nice of the service that has one: above 0, because only root may go below.
+const preferred = 5
 
 // TestMain runs the supervisor itself when the test starts its own binary as one:
 // it waits for every child of its process, so it cannot share one with the tests.
@@ -29,7 +34,7 @@ func TestMain(m *testing.M) {
 		}
 		log := filepath.Join(dir, "log")
 		fmt.Fprintln(os.Stderr, New().Run(context.Background(), l, []Service{
-			{Name: "lasting", Argv: []string{"sleep", "1000"}, Log: log, Restart: true},
+			{Name: "lasting", Argv: []string{"sleep", "1000"}, Log: log, Restart: true, Nice: preferred},
 			{Name: "once", Argv: []string{"sh", "-c", "exit 3"}, Log: log},
 			{Name: "missing", Argv: []string{"/no/such/program"}, Log: log, Restart: true},
 		}))
@@ -102,6 +107,21 @@ func TestAKilledServiceComesBack(t *testing.T) {
 	}
 	if wait := second.Since.Sub(first.Since); wait < Delay {
 		t.Errorf("it came back after %v, before its delay", wait)
+	}
+}
+
+func TestAPreferenceCountsWithinItsSessionAndBesideOthers(t *testing.T) {
+	c, _ := start(t)
+	s := eventually(t, c, "lasting", "never ran", running)
+	if kernel, err := unix.Getpriority(unix.PRIO_PROCESS, s.PID); err != nil || 20-kernel != preferred { // see getpriority(2)
+		t.Errorf("its nice is %d, %v, want %d", 20-kernel, err, preferred)
+	}
+	group, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", s.PID))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		t.Log("this kernel does not group sessions")
+	case err != nil || !strings.HasSuffix(strings.TrimSpace(string(group)), fmt.Sprintf(" nice %d", preferred)):
+		t.Errorf("its session is %q, %v, want nice %d", group, err, preferred)
 	}
 }
 
