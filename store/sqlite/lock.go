@@ -43,7 +43,12 @@ func lockBeside(path string) (*lock, error) {
 	return &lock{f}, nil
 }
 
-func (l *lock) release() { _ = l.f.Close() }
+// release gives the lock back. Closing the file alone would not: a program that
+// this process is just starting has every open file too, until it is executed.
+func (l *lock) release() {
+	_ = syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN)
+	_ = l.f.Close()
+}
 
 // realPath follows symbolic links, so that two names of one file share a lock.
 func realPath(path string) (string, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,6 +76,38 @@ func TestSecondManagerIsRefused(t *testing.T) {
 	}
 	closeStore(t, first)
 	closeStore(t, second)
+}
+
+// TestClosedIsNotLocked: a program that is being started at the moment of Close
+// has the lock's file too, and must not keep the next manager out.
+func TestClosedIsNotLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "vireo.db")
+	db := open(t, path, nil)
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := 0
+	for _, fd := range fds {
+		if file, err := os.Readlink(fd); err != nil || file != path+".lock" {
+			continue
+		}
+		n, err := strconv.Atoi(filepath.Base(fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		child, err := syscall.Dup(n) // what a fork does
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Close(child)
+		copies++
+	}
+	if copies != 1 {
+		t.Fatalf("found the lock's file open %d times, want 1", copies)
+	}
+	closeStore(t, db)
+	closeStore(t, open(t, path, nil))
 }
 
 func TestFileIsPrivate(t *testing.T) {
