@@ -19,6 +19,9 @@ type hooks struct {
 	verdict map[string]error
 	waiting map[int]func() // questions to the agent: what they do when it dies
 	asked   int
+	// unmarked: there were no marks beside the journal, and no hook has decided
+	// alone since. The agent looks at every tick, and most of a day is ticks.
+	unmarked bool
 }
 
 // installHook puts the hook in libvirt's way on a host.
@@ -67,6 +70,7 @@ func refusal(a hook.Answer) error {
 
 // alone is what the hook's program decides without an agent.
 func (st *station) alone(r hook.Request, why string) hook.Answer {
+	st.unmarked = false
 	a := hook.Alone(hook.Solo{Journal: st.run, BootID: st.host.BootID(), Mode: st.mode, Down: configs.AllowHeld, Why: why}, r, st.now())
 	st.s.say("%s: hook: %s %s alone (%s): allowed %t %s", st.name, r.Operation, r.Name, why, a.Allow, a.Message)
 	return a

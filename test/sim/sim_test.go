@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,13 @@ const etcdDaysLong = 150
 
 // episodesADay is how often a day goes wrong, and comes to rest again.
 const episodesADay = 25
+
+// TestMain collects garbage later than by default: a day keeps little and throws
+// much away.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	m.Run()
+}
 
 // number reads a number from the environment.
 func number(t *testing.T, name string, otherwise int) int {

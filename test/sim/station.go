@@ -106,7 +106,7 @@ func (st *station) start() {
 		s.fail("%s: the journal does not open: %v", st.name, err)
 	}
 	s.say("%s: agent starts, boot %s, problem %v, lost %t", st.name, st.host.BootID(), restored.Problem, restored.Lost)
-	st.files, st.peers, st.peerURI, st.held, st.frozen = files, map[string]virt.Conn{}, map[string]string{}, nil, false
+	st.files, st.peers, st.peerURI, st.held, st.frozen, st.unmarked = files, map[string]virt.Conn{}, map[string]string{}, nil, false, false
 	st.heard, st.checked, st.link, st.dieIn, st.failing = map[string]*heard{}, map[string]checked{}, nil, 0, false
 	st.keeper = virt.NewKeeper(st.host.Opener(), "qemu:///system", func(e virt.Event) {
 		if st.life != life {
@@ -329,7 +329,14 @@ type book struct{ st *station }
 func (b *book) State() journal.State { return b.st.files.State() }
 func (b *book) Tidy() error          { return b.st.files.Tidy() }
 
-func (b *book) Marks() ([]journal.Mark, error)   { return b.st.files.Marks() }
+func (b *book) Marks() ([]journal.Mark, error) {
+	if b.st.unmarked {
+		return nil, nil
+	}
+	marks, err := b.st.files.Marks()
+	b.st.unmarked = len(marks) == 0 && err == nil
+	return marks, err
+}
 func (b *book) MarkOf(uuid string) *journal.Mark { return b.st.files.MarkOf(uuid) }
 func (b *book) TakeMark(uuid string) error       { return b.st.files.TakeMark(uuid) }
 
