@@ -262,6 +262,8 @@ func (s *Sim) journaled(st *station, old, next journal.Domain) {
 		s.fail("%s voids attempt %s, by which its process has gone: the target's copy is the guest", st.name, was.ID)
 	case dep.Gone == "" && dep.Call == journal.CallOut:
 		s.fail("%s voids attempt %s while its call is out", st.name, was.ID)
+	case dep.Gone == "" && dep.Destroying:
+		s.fail("%s voids attempt %s while its process is being destroyed by order: the target's copy is the guest", st.name, was.ID)
 	}
 }
 

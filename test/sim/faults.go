@@ -313,14 +313,7 @@ func (s *Sim) wakeCopy(g *guest) {
 	if s.chance(0.7) {
 		s.freezeAgent(target)
 	}
-	s.after(s.spread(time.Millisecond, 3*time.Second), "user", func() {
-		for _, p := range s.processes(g) {
-			if p.Host == target.name && !p.Running() && !p.Incoming {
-				s.touch(g, target, "resumed by a user on "+target.name)
-				s.user(target, "resume "+g.name, resume(g))
-			}
-		}
-	})
+	s.after(s.spread(time.Millisecond, 3*time.Second), "user", func() { s.wakePaused(g, s.byName[row.Source]) })
 }
 
 func (s *Sim) strikeHost(st *station) {

@@ -256,7 +256,11 @@ func (h *hands) Resume(uuid string, want virt.Expect, done agent.Done[struct{}])
 }
 
 func (h *hands) Destroy(uuid string, want virt.Expect, done agent.Done[struct{}]) {
-	h.tell("destroy "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.Destroy(ctx, uuid, want) })
+	wait := h.st.destroyTakes
+	h.st.destroyTakes = 0
+	h.st.s.after(wait, "agent "+h.st.name, func() {
+		h.tell("destroy "+nameOf(uuid), local, done, h.own, func(ctx context.Context, c virt.Conn) error { return c.Destroy(ctx, uuid, want) })
+	})
 }
 
 func (h *hands) Define(xml string, done agent.Done[struct{}]) {

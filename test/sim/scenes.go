@@ -61,6 +61,7 @@ var scenes = []struct {
 	{"started while it looks", (*Sim).startedWhileItLooks},
 	{"started anew before the move", (*Sim).startedAnew},
 	{"void crosses a destroy", (*Sim).voidCrossesDestroy},
+	{"void behind an order to destroy", (*Sim).voidBehindDestroy},
 	{"source dies behind the switch", (*Sim).sourceDies},
 	{"started after a boot", (*Sim).startedAfterBoot},
 	{"late permission", (*Sim).latePermission},
@@ -197,6 +198,38 @@ func (s *Sim) voidCrossesDestroy(g *guest, st *station) {
 		}
 	})
 	s.evacuate(st)
+}
+
+// voidBehindDestroy leaves the source's copy stopped behind one that somebody has
+// let run: it is to be destroyed, which takes a while, and meanwhile a new manager,
+// to which the target is silent, would rather have it run on.
+func (s *Sim) voidBehindDestroy(g *guest, st *station) {
+	s.fleet.At(g.uuid, virttest.Finishing, func() {
+		s.after(0, "fault", func() { s.fleet.KeepSource(g.uuid) })
+	})
+	s.fleet.At(g.uuid, virttest.Returned, func() {
+		s.after(s.moments(2*time.Millisecond), "user", func() { s.wakePaused(g, st) })
+	})
+	s.cue(g, orders+"DestroyOwn", st, func(st *station) {
+		st.destroyTakes = s.spread(time.Second, 30*time.Second)
+		s.after(s.moments(time.Second), "fault", func() {
+			if row, open := s.house.ledger.open(g.uuid); open {
+				s.partition(s.byName[row.Target], s.spread(5*time.Second, time.Minute))
+			}
+			s.house.die()
+		})
+	})
+	s.evacuate(st)
+}
+
+// wakePaused lets a user resume a guest's paused copies on all hosts but one.
+func (s *Sim) wakePaused(g *guest, but *station) {
+	for _, p := range s.processes(g) {
+		if on := s.byName[p.Host]; on != but && !p.Running() && !p.Incoming {
+			s.touch(g, on, "resumed by a user on "+on.name)
+			s.user(on, "resume "+g.name, resume(g))
+		}
+	}
 }
 
 // sourceDies crashes the source right behind the switch: it boots with a

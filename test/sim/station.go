@@ -41,6 +41,8 @@ type station struct {
 	checked map[string]checked
 	// lookTakes is how much longer the next such look takes to come back.
 	lookTakes time.Duration
+	// destroyTakes is how long the next process that is destroyed takes to end.
+	destroyTakes time.Duration
 	trouble
 	hooks
 }
