@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/test/e2e/labtest"
 	"github.com/vireo-kvm/vireo/test/lab"
 )
 
@@ -140,9 +140,8 @@ var restingStates = []restingState{
 // TestRestingStates: every line of the table is reached on real libvirt, is seen
 // for what it is, and ends as the table says.
 func TestRestingStates(t *testing.T) {
-	long := os.Getenv("VIREO_LONG") != ""
 	for _, s := range restingStates {
-		if !long && !s.usual {
+		if !labtest.Long() && !s.usual {
 			continue
 		}
 		if !t.Run(fmt.Sprintf("line %d: %s", s.line, s.name), func(t *testing.T) { rests(t, s) }) {

@@ -3,13 +3,13 @@
 package e2e
 
 import (
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vireo-kvm/vireo/test/e2e/labtest"
 	"github.com/vireo-kvm/vireo/test/lab"
 	"github.com/vireo-kvm/vireo/test/standstill"
 )
@@ -106,10 +106,9 @@ var usual = map[string]string{
 // effects: twice, so that what follows the crash crashes too and is done again.
 // The move ends all the same, with the guest unharmed and once where its claim is.
 func TestCrashAtEveryStep(t *testing.T) {
-	long := os.Getenv("VIREO_LONG") != ""
 	for _, h := range holds {
 		for _, v := range victims {
-			if !long && usual[h.name] != v.name {
+			if !labtest.Long() && usual[h.name] != v.name {
 				continue
 			}
 			if !t.Run(h.name+"; "+v.name, func(t *testing.T) { crashAt(t, h, v.of) }) {

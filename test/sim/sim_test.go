@@ -99,22 +99,6 @@ func runDays(t *testing.T, managers, seeds, long int) {
 	}
 }
 
-// TestSameSeedSameDay: what cannot be repeated cannot be understood.
-func TestSameSeedSameDay(t *testing.T) {
-	for _, tt := range []struct {
-		managers int
-		seed     uint64
-	}{{1, 1}, {1, 2}, {2, 1}} {
-		t.Run(fmt.Sprintf("seed %d, managers %d", tt.seed, tt.managers), func(t *testing.T) {
-			t.Parallel()
-			a, b := runWith(t, tt.managers, tt.seed, 1, nil), runWith(t, tt.managers, tt.seed, 1, nil)
-			if a.Hash != b.Hash || a.Events != b.Events {
-				t.Errorf("%d events with hash %016x, then %d with %016x", a.Events, a.Hash, b.Events, b.Hash)
-			}
-		})
-	}
-}
-
 // TestFailureComesAgain: a broken rule ends the day at its event, with the same
 // words and the same last fifty events each time.
 func TestFailureComesAgain(t *testing.T) {

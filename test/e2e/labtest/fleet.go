@@ -114,3 +114,6 @@ func (f *Fleet) Watched(t *testing.T, ago time.Duration, do func()) {
 		}
 	}
 }
+
+// Long says whether tests that take longer are asked for too (make test-long).
+func Long() bool { return os.Getenv("VIREO_LONG") != "" }

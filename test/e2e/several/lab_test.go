@@ -169,6 +169,3 @@ func give(t *testing.T, host string) {
 	}
 	fleet.Must(t, "return", host, "--reason", "the test is over")
 }
-
-// long says whether what takes longer is asked for too.
-func long() bool { return os.Getenv("VIREO_LONG") != "" }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	managerv1 "github.com/vireo-kvm/vireo/manager/api/v1"
+	"github.com/vireo-kvm/vireo/test/e2e/labtest"
 )
 
 // follows is how long agents may take to follow a leader that was lost, in
@@ -109,7 +110,7 @@ func TestLeaderLostInMidEvacuation(t *testing.T) {
 			return nil
 		}},
 	} {
-		if tt.long && !long() {
+		if tt.long && !labtest.Long() {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
@@ -248,7 +249,7 @@ func TestEtcdMinority(t *testing.T) {
 				t.Errorf("%v are on h1", left)
 			}
 		})
-		if !long() {
+		if !labtest.Long() {
 			break
 		}
 	}
