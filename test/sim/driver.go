@@ -136,7 +136,7 @@ func (s *Sim) calm() {
 	s.pass(2 * time.Minute) // everything that was broken for a while is whole again
 	s.house.ledger.dieIn, s.house.ledger.full = 0, false
 	for _, st := range s.hosts {
-		st.dieIn, st.failing, st.apart, st.lookTakes, st.destroyTakes = 0, false, false, 0, 0
+		st.dieIn, st.failing, st.apart, st.delays = 0, false, false, delays{}
 		if !st.up() {
 			st.boot()
 		}

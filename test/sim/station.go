@@ -39,10 +39,7 @@ type station struct {
 	late  []late // calls that a frozen libvirtd has in its socket
 	// checked is the last look at a domain on which an order was obeyed.
 	checked map[string]checked
-	// lookTakes is how much longer the next such look takes to come back.
-	lookTakes time.Duration
-	// destroyTakes is how long the next process that is destroyed takes to end.
-	destroyTakes time.Duration
+	delays
 	trouble
 	hooks
 }
@@ -53,6 +50,12 @@ type lines struct {
 	peers   map[string]virt.Conn // by attempt
 	peerURI map[string]string
 	pipe    time.Duration // when the last thing from the own libvirt's connection arrives
+}
+
+// delays are how much longer libvirt takes for the next of something.
+type delays struct {
+	lookTakes    time.Duration // a look on which an order is obeyed
+	destroyTakes time.Duration // the end of a process that is destroyed
 }
 
 // trouble is what the journal's disk does to an agent.
