@@ -3,6 +3,8 @@ package agent
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +278,20 @@ func TestAlone(t *testing.T) {
 		{"not a copy that its manager has taken back", func(t *testing.T, w *world, a, b *station) {
 			b.mustSay(t, doneOutcome, "", say(12, "m1", &agentv1.Void{}))
 			a.close()
+			w.pass(time.Minute)
+		}, ""},
+		{"not after a boot: somebody may have finished it since the copy of the journal", func(_ *testing.T, w *world, a, b *station) {
+			a.kill()
+			a.host.Crash()
+			a.host.Boot()
+			a.start()
+			w.pass(time.Minute)
+		}, ""},
+		{"not from the copy of a lost journal", func(t *testing.T, w *world, a, b *station) {
+			must(t, journal.Copy(filepath.Join(a.dir, "copy"), a.files.State()))
+			a.kill()
+			must(t, os.Remove(filepath.Join(a.dir, "journal")))
+			a.start()
 			w.pass(time.Minute)
 		}, ""},
 		{"not without a journal", func(_ *testing.T, w *world, a, b *station) {

@@ -244,6 +244,11 @@ func TestAfterABoot(t *testing.T) {
 	if a := got.Domains["alive"].Attempt; a == nil || a.Departure.Gone != NobodyKnows || a.Departure.Call != CallEnded {
 		t.Errorf("a guest that was leaving at the boot: %+v, want that nobody knows", a)
 	}
+	for _, d := range got.Domains {
+		if a := d.Attempt; a != nil && a.Departure != nil && !a.Departure.Alone.Finished() {
+			t.Errorf("%s: a source that was booted may not finish a move alone: %+v", d.UUID, a)
+		}
+	}
 }
 
 func TestLostInTheSameBoot(t *testing.T) {
@@ -259,6 +264,9 @@ func TestLostInTheSameBoot(t *testing.T) {
 	permits(t, d)
 	if d.Attempt == nil || d.Attempt.Departure.Call != CallOut || d.Phase != Transferring {
 		t.Errorf("%+v: the call may still be out", d)
+	}
+	if d.Attempt != nil && !d.Attempt.Departure.Alone.Finished() {
+		t.Errorf("%+v: what has become of the move since may be lost too", d.Attempt)
 	}
 	// An agent that is started before that is over has lost it too.
 	must(t, j.Close())

@@ -170,14 +170,16 @@ type Departure struct {
 // Alone is how far the source is with finishing the move by itself.
 type Alone string
 
-// AloneBegun is written before the target's copy is told to run.
+// AloneBegun is written before the target's copy is told to run. AloneNever means
+// that others may have finished the move since, see State.Doubt.
 const (
 	AloneBegun Alone = "begun"
 	AloneDone  Alone = "done"
+	AloneNever Alone = "never"
 )
 
-// Finished says whether nothing of it is left to do.
-func (a Alone) Finished() bool { return a == AloneDone }
+// Finished says whether nothing of it is left to do for the source alone.
+func (a Alone) Finished() bool { return a == AloneDone || a == AloneNever }
 
 // Proc names the QEMU process that the source had when the attempt began.
 type Proc struct {
@@ -254,7 +256,9 @@ func (s State) UUIDs() []string { return slices.Sorted(maps.Keys(s.Domains)) }
 // arrivals, and how a process ended.
 //
 // A departure stays known, because the call may still be out: within the same
-// boot as if it were, after a boot as one whose process has gone with it.
+// boot as if it were, after a boot as one whose process has gone with it. The
+// source does not finish it alone any more: the copy that looks as the guard has
+// left it may be the guest, moved long ago and paused by its owner.
 func (s State) Doubt(sameBoot bool) State {
 	out := s.Clone()
 	for uuid, d := range out.Domains {
@@ -263,6 +267,9 @@ func (s State) Doubt(sameBoot bool) State {
 			d.Unclaimed, d.Owed = "", time.Time{}
 		}
 		a := d.Attempt
+		if a != nil && a.Departure != nil {
+			a.Departure.Alone = AloneNever
+		}
 		switch {
 		case a == nil || a.Stage == Void:
 		case a.Departure == nil:

@@ -210,14 +210,19 @@ func (h *house) vanish() {
 // freeze stops the manager as SIGSTOP does.
 func (h *house) freeze(d time.Duration) {
 	s := h.s
-	s.after(d, "fault", h.thaw)
 	if h.seat == nil {
+		s.after(d, "fault", h.thaw)
 		h.frozen = h.up()
 		return
 	}
 	if !h.alive || h.frozen {
 		return
 	}
+	s.after(d, "fault", func() {
+		if s.fleet.Now() >= h.thaws { // else it died, and was frozen again
+			h.thaw()
+		}
+	})
 	s.say("%s: freezes for %s", h.who(), d)
 	h.frozen, h.thaws = true, s.fleet.Now()+d
 	if h.core == nil {
