@@ -39,7 +39,7 @@ type house struct {
 // spoken is what managers have written and said, whichever of them it was.
 type spoken struct {
 	ledger *ledger
-	// generation is that of the present manager, or of the last one.
+	// generation is that of the store: the present manager's, or the next one's.
 	generation uint64
 	sent       []sentOrder
 	// permitted are the permissions that were given, oldest first.

@@ -42,6 +42,7 @@ func (s *Sim) restore() {
 		_ = os.Remove(kept + suffix)
 	}
 	h.backup, s.restored = "", s.fleet.Now()
+	h.generation = f.Generation // what the one before has ordered may still be on its way
 	h.unheard = map[string]bool{}
 	for _, st := range s.hosts {
 		h.unheard[st.name] = true
