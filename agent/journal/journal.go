@@ -246,8 +246,5 @@ func (j *Journal) Close() error {
 	if j.file != nil {
 		err = j.file.Close()
 	}
-	// A program that is just being started has every open file too, until it is
-	// executed: closing alone would leave it the lock.
-	unlock := syscall.Flock(int(j.lock.Fd()), syscall.LOCK_UN)
-	return errors.Join(err, unlock, j.lock.Close())
+	return errors.Join(err, j.lock.Close())
 }
