@@ -6,9 +6,10 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os"
-	"time"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +45,7 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 	if err != nil {
 		return fmt.Errorf("socket for heartbeats: %w", err)
 	}
-	dest := &unix.SockaddrInet4{Port: heartbeat.Port, Addr: ip.As4()}
+	dest := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: bits.ReverseBytes16(heartbeat.Port), Addr: ip.As4()}
 	mem, err := newMemory(pattern)
 	if err != nil {
 		return err
@@ -57,6 +58,7 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 	if err != nil {
 		return err
 	}
+	runtime.GOMAXPROCS(2) // the loop keeps one for itself, see quiet.go
 	var disks diskCheck
 	if disk != "" {
 		go disks.run(disk, id)
@@ -75,8 +77,7 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 		beat.PatternErrors = wrong + dirt.wrong
 		beat.DirtiedPages = dirt.pages
 		beat.DiskErrors = disks.errors.Load()
-		// A full queue or a network that is not up yet loses this beat only.
-		_ = unix.Sendto(sock, beat.Encode(), 0, dest)
+		send(sock, beat.Encode(), &dest)
 
 		next += heartbeat.Interval
 		if now := monotonic(); now > next {
@@ -84,19 +85,5 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 		}
 		dirt.until(next)
 		sleepUntil(next)
-	}
-}
-
-// monotonic returns the time since the guest's boot.
-func monotonic() time.Duration {
-	var ts unix.Timespec
-	// Cannot fail: the clock exists and the pointer is good.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return time.Duration(ts.Nano())
-}
-
-func sleepUntil(t time.Duration) {
-	ts := unix.NsecToTimespec(int64(t))
-	for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &ts, nil) == unix.EINTR {
 	}
 }

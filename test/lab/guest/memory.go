@@ -93,9 +93,8 @@ func newFlusher() (flusher, error) {
 }
 
 func (f flusher) flush() {
-	// Failing to change the protection of one's own mapping is not possible here.
-	_ = unix.Mprotect(f.region, unix.PROT_READ)
-	_ = unix.Mprotect(f.region, unix.PROT_READ|unix.PROT_WRITE)
+	protect(f.region, unix.PROT_READ)
+	protect(f.region, unix.PROT_READ|unix.PROT_WRITE)
 }
 
 // batch is the number of pages per flush: above the 33 up to which Linux flushes page by page.
@@ -121,9 +120,8 @@ func (d *dirt) until(deadline time.Duration) {
 	for done := 0; done < d.perBeat && monotonic() < deadline; done += batch {
 		part := d.region[d.next*pageSize : (d.next+batch)*pageSize]
 		d.compare(part)
-		// Failing to change the protection of one's own mapping is not possible here.
-		_ = unix.Mprotect(part, unix.PROT_READ)
-		_ = unix.Mprotect(part, unix.PROT_READ|unix.PROT_WRITE)
+		protect(part, unix.PROT_READ)
+		protect(part, unix.PROT_READ|unix.PROT_WRITE)
 		d.pages += batch
 		for off := 0; off < len(part); off += pageSize {
 			binary.LittleEndian.PutUint64(part[off:], d.pages)
