@@ -71,29 +71,6 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-var loop struct {
-	once sync.Once
-	err  error
-}
-
-// startLoop runs libvirt's event loop for the rest of the process.
-func startLoop(log *slog.Logger) error {
-	loop.once.Do(func() {
-		if loop.err = libvirt.EventRegisterDefaultImpl(); loop.err != nil {
-			return
-		}
-		go func() {
-			for {
-				if err := libvirt.EventRunDefaultImpl(); err != nil {
-					log.Error("libvirt's event loop", "reason", err)
-					time.Sleep(time.Second) // an error that stays must not burn a CPU
-				}
-			}
-		}()
-	})
-	return loop.err
-}
-
 // New returns a virt.Opener. The first one of a process starts libvirt's event
 // loop.
 func New(o Options) (virt.Opener, error) {
