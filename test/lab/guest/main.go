@@ -45,7 +45,7 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 	if err != nil {
 		return fmt.Errorf("socket for heartbeats: %w", err)
 	}
-	dest := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: bits.ReverseBytes16(heartbeat.Port), Addr: ip.As4()}
+	dest := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: bits.ReverseBytes16(heartbeat.Port), Addr: ip.As4()} // the port in network order
 	mem, err := newMemory(pattern)
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func run(name, to string, pattern, dirtyMiB, rate int, disk string) error {
 	if err != nil {
 		return err
 	}
-	runtime.GOMAXPROCS(2) // the loop keeps one for itself, see quiet.go
+	runtime.GOMAXPROCS(2) // the loop keeps one for itself, see syscalls.go
 	var disks diskCheck
 	if disk != "" {
 		go disks.run(disk, id)

@@ -16,7 +16,8 @@ import (
 // dozens of timers and switches per beat, which cost an emulated guest more
 // than all it does.
 //
-// None of them can fail but as it says.
+// Their errors are not looked at: the clock is there, a mapping is one's own,
+// and a beat may be lost.
 
 // monotonic returns the time since the guest's boot.
 func monotonic() time.Duration {
