@@ -19,9 +19,6 @@ func TestEvacuateByHand(t *testing.T) {
 	if len(there) == 0 {
 		t.Fatal("no guest is on h1")
 	}
-	if _, err := fleet.Virsh(t.Context(), "h1", "autostart", there[0]); err != nil {
-		t.Fatal(err)
-	}
 	inactive, err := fleet.Virsh(t.Context(), "h1", "dumpxml", "--inactive", there[0])
 	if err != nil {
 		t.Fatal(err)
